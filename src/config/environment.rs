@@ -1,0 +1,98 @@
+//! The second stage: whether the machine has what a sound configuration names.
+//!
+//! Input: a configuration, before the daemon starts or on `peerage check`.   Output: problems.
+//! Owns: nothing.                                                            Thread: any.
+//! Invariants: it only looks; nothing is created, opened for writing or changed.
+//! Not here: whether ports are free (binding tells), the number of cores (the daemon asks).
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::errors::{Problem, quote};
+use super::schema::Config;
+
+/// Check the root directory and the accounts against this machine.
+pub(super) fn check(config: &Config, passwd: &Path, group: &Path) -> Vec<Problem> {
+    let server = &config.server;
+    let findings = [
+        ("tree.root", root(&config.tree.root)),
+        ("server.user", account(&server.user, passwd, "user", "useradd --system")),
+        ("server.group", account(&server.group, group, "group", "groupadd --system")),
+    ];
+    let problems = findings.into_iter().filter_map(|(key, finding)| Some((key, finding?)));
+    problems.map(|(key, what)| config.places.problem(key, what)).collect()
+}
+
+fn root(root: &Path) -> Option<String> {
+    if root.as_os_str().is_empty() {
+        return Some("is missing; write the directory that is served".to_owned());
+    }
+    let shown = quote(&root.to_string_lossy());
+    match fs::metadata(root) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some(format!("{shown} is not a directory; write one")),
+        Err(error) => Some(format!("{shown}: {error}; create the directory, or correct the path")),
+    }
+}
+
+/// Look `name` up in a file of lines that begin with `NAME:`.
+fn account(name: &str, file: &Path, what: &str, command: &str) -> Option<String> {
+    if name.is_empty() {
+        return None;
+    }
+    let (quoted, shown) = (quote(name), file.display());
+    let lines = match File::open(file) {
+        Ok(open) => BufReader::new(open.take(ACCOUNT_FILE_BYTES_MAX)),
+        Err(error) => return Some(format!("{quoted} is unknown, since {shown}: {error}")),
+    };
+    let is_name = |line: &[u8]| line.split(|byte| *byte == b':').next() == Some(name.as_bytes());
+    if lines.split(b'\n').map_while(Result::ok).any(|line| is_name(&line)) {
+        return None;
+    }
+    Some(format!("{quoted} is no {what} of {shown}; add it with {command} {name}, or correct it"))
+}
+
+/// A box with more accounts than fit here keeps them elsewhere.
+const ACCOUNT_FILE_BYTES_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_found_by_their_whole_name() {
+        let home = tempfile::tempdir().unwrap();
+        let passwd = home.path().join("passwd");
+        fs::write(&passwd, "root:x:0:0::/:/bin/sh\nwww-data:x:33:33::/:/bin/sh\n").unwrap();
+        let find = |name: &str| account(name, &passwd, "user", "useradd --system");
+        assert_eq!(find(""), None);
+        assert_eq!(find("www-data"), None);
+        for name in ["www", "x", "www-data2"] {
+            let shown = passwd.display();
+            let expected = format!(
+                "\"{name}\" is no user of {shown}; add it with useradd --system {name}, or correct \
+                 it"
+            );
+            assert_eq!(find(name), Some(expected));
+        }
+    }
+
+    #[test]
+    fn problems_name_the_key() {
+        let home = tempfile::tempdir().unwrap();
+        let none = home.path().join("none");
+        let mut config = Config::default();
+        let problems = check(&config, &none, &none);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].to_string().starts_with("tree.root: is missing; "));
+        config.tree.root = home.path().to_path_buf();
+        assert_eq!(check(&config, &none, &none), []);
+        config.server.user = "a".to_owned();
+        config.server.group = "b".to_owned();
+        config.tree.root = none.clone();
+        let keys: Vec<String> =
+            check(&config, &none, &none).into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["tree.root", "server.user", "server.group"]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The table of all keys: name, range, and whether a SIGHUP is enough; one place for reading,
+//! printing, comparing and the reference.
+//!
+//! Input: a visitor, once per read, print or comparison.   Output: one visit per key, in order.
+//! Owns: nothing.                                          Thread: any, pure.
+//! Invariants: each key is visited once; `mime.types`, which has a header of its own, is the last
+//! of its section.
+//! Not here: what the keys mean (`schema.rs`, the annotated sample), how kinds work (`kinds.rs`).
+
+use std::time::Duration;
+
+use super::kinds::{Count, Directory, Flag, Kind, Severity, Size, Text, Time, from, zero_or};
+use super::lists::{AddressOrNone, Addresses, Cores, MethodList, Texts, Types};
+use super::rules;
+use super::schema::{Admin, CacheRule, Config, Host, Limits, Log, Mime, Server, Tree};
+use super::units::{GIB, KIB};
+
+/// Whether a changed key takes effect without a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// Read again on SIGHUP.
+    Live,
+    /// Read once, at start.
+    Restart,
+}
+
+use Reload::{Live, Restart};
+
+/// What reads, prints or compares: it is shown each key with its field.
+pub(super) trait Visit {
+    /// The keys that follow belong to this section.
+    fn section(&mut self, name: &'static str);
+
+    /// One key.
+    fn key<T>(&mut self, name: &'static str, reload: Reload, kind: impl Kind<T>, field: &mut T);
+}
+
+/// Visit the keys of all sections but the arrays of tables.
+pub(super) fn walk(config: &mut Config, visit: &mut impl Visit) {
+    server(&mut config.server, visit);
+    tree(&mut config.tree, visit);
+    limits(&mut config.limits, visit);
+    mime(&mut config.mime, visit);
+    admin(&mut config.admin, visit);
+    log(&mut config.log, visit);
+}
+
+fn server(at: &mut Server, v: &mut impl Visit) {
+    v.section("server");
+    v.key("listen", Restart, Addresses { count_max: 64 }, &mut at.listen);
+    v.key("workers", Restart, Count(zero_or("one per core", 0, 256)), &mut at.workers);
+    v.key("cores", Restart, Cores { count_max: 256, core_max: 1023 }, &mut at.cores);
+    let user = Text(rules::account, "a name in /etc/passwd, or \"\" (stay)");
+    v.key("user", Restart, user, &mut at.user);
+    let group = Text(rules::account, "a name in /etc/group, or \"\" (the user's own)");
+    v.key("group", Restart, group, &mut at.group);
+    v.key("grace", Live, Time(zero_or("cut at once", NONE, HOUR)), &mut at.grace);
+    let name = Text(rules::server_name, "visible ASCII, at most 64 bytes, or \"\" (no header)");
+    v.key("server_name", Live, name, &mut at.server_name);
+}
+
+fn tree(at: &mut Tree, v: &mut impl Visit) {
+    v.section("tree");
+    v.key("root", Restart, Directory, &mut at.root);
+    let host = Text(rules::host_name_or_none, "a host name, or \"\" (none)");
+    v.key("default_host", Live, host, &mut at.default_host);
+    v.key("any_host", Live, Flag, &mut at.any_host);
+    v.key("dot_files", Live, Flag, &mut at.dot_files);
+    v.key("index", Live, index(), &mut at.index);
+    v.key("follow_symlinks", Live, Flag, &mut at.follow_symlinks);
+    v.key("watch", Restart, Flag, &mut at.watch);
+    v.key("recheck", Live, Time(from(TENTH, HOUR)), &mut at.recheck);
+    v.key("recheck_watched", Live, Time(from(TENTH, DAY)), &mut at.recheck_watched);
+    let files = Count(zero_or("computed", 16, 1 << 24));
+    v.key("open_files_max", Restart, files, &mut at.open_files_max);
+    v.key("hot_bytes_max", Restart, Size(zero_or("off", 0, 64 * GIB)), &mut at.hot_bytes_max);
+    v.key("precompressed", Live, Flag, &mut at.precompressed);
+}
+
+fn limits(at: &mut Limits, v: &mut impl Visit) {
+    v.section("limits");
+    v.key("header_bytes_max", Live, Size(from(KIB, 64 * KIB)), &mut at.header_bytes_max);
+    v.key("headers_max", Live, Count(from(8, 128)), &mut at.headers_max);
+    v.key("uri_bytes_max", Live, Size(from(64, 64 * KIB - 1)), &mut at.uri_bytes_max);
+    v.key("body_bytes_max", Live, Size(from(0, GIB)), &mut at.body_bytes_max);
+    v.key("idle_timeout", Live, Time(from(SECOND, HOUR)), &mut at.idle_timeout);
+    v.key("header_timeout", Live, Time(from(SECOND, 10 * MINUTE)), &mut at.header_timeout);
+    v.key("body_timeout", Live, Time(from(SECOND, HOUR)), &mut at.body_timeout);
+    v.key("send_timeout", Live, Time(from(SECOND, HOUR)), &mut at.send_timeout);
+    v.key("send_rate_min", Live, Size(zero_or("off", 0, GIB)), &mut at.send_rate_min);
+    v.key("linger_timeout", Live, Time(from(TENTH, MINUTE)), &mut at.linger_timeout);
+    let requests = Count(from(1, 1_000_000_000));
+    v.key("requests_per_connection", Live, requests, &mut at.requests_per_connection);
+    let connections = Count(from(16, 1_000_000));
+    v.key("connections_per_worker", Restart, connections, &mut at.connections_per_worker);
+    let connections = Count(zero_or("no limit", 0, 1_000_000));
+    v.key("connections_per_address", Live, connections, &mut at.connections_per_address);
+    v.key("ranges_max", Live, Count(zero_or("ranges off", 0, 64)), &mut at.ranges_max);
+    v.key("pipeline_max", Live, Count(from(1, 32)), &mut at.pipeline_max);
+}
+
+fn mime(at: &mut Mime, v: &mut impl Visit) {
+    v.section("mime");
+    let default = Text(rules::content_type, "a content type");
+    v.key("default", Live, default, &mut at.default);
+    let compressible = Texts {
+        rule: rules::content_essence,
+        what: "content types without parameters",
+        example: "[\"text/html\"]",
+        count_max: 256,
+    };
+    v.key("compressible", Live, compressible, &mut at.compressible);
+    let types = Types { type_count_max: 1024, extension_count_max: 64 };
+    v.key("types", Live, types, &mut at.types);
+}
+
+fn admin(at: &mut Admin, v: &mut impl Visit) {
+    v.section("admin");
+    v.key("listen", Restart, AddressOrNone, &mut at.listen);
+}
+
+fn log(at: &mut Log, v: &mut impl Visit) {
+    v.section("log");
+    v.key("level", Live, Severity, &mut at.level);
+}
+
+/// Visit the keys of one `[[host]]`, without its rules.
+pub(super) fn host(at: &mut Host, v: &mut impl Visit) {
+    v.section("host");
+    v.key("name", Live, Text(rules::host_name, "a host name"), &mut at.name);
+    let aliases = Texts {
+        rule: rules::host_name,
+        what: "host names",
+        example: "[\"example.com\"]",
+        count_max: 100,
+    };
+    v.key("aliases", Live, aliases, &mut at.aliases);
+    v.key("methods", Live, MethodList, &mut at.methods);
+    v.key("index", Live, index(), &mut at.index);
+}
+
+/// Visit the keys of one rule of `section`.
+pub(super) fn cache_rule(at: &mut CacheRule, section: &'static str, v: &mut impl Visit) {
+    v.section(section);
+    v.key("path", Live, Text(rules::pattern, "a pattern, at most 256 bytes"), &mut at.path);
+    let value = Text(rules::header_value, "visible ASCII, at most 256 bytes");
+    v.key("value", Live, value, &mut at.value);
+}
+
+fn index() -> Text {
+    Text(rules::index, "a file name, at most 255 bytes, or \"\" (none)")
+}
+
+/// Hosts of one file: each costs a few hundred bytes per worker.
+pub(super) const HOST_COUNT_MAX: usize = 10_000;
+
+/// Rules of one list: they are tried one after the other when a file is opened.
+pub(super) const RULE_COUNT_MAX: usize = 256;
+
+const NONE: Duration = Duration::ZERO;
+const TENTH: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);

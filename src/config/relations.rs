@@ -1,0 +1,128 @@
+//! The checks that need more than one key.
+//!
+//! Input: a configuration whose keys are each sound.   Output: faults, at the key to change.
+//! Owns: nothing.                                      Thread: any, pure.
+//! Invariants: no fault here repeats one that the reader reported for the same key.
+//! Not here: what one key may be (`kinds.rs`, `lists.rs`), the machine (`environment.rs`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::errors::quote;
+use super::read::Sink;
+use super::schema::Config;
+use super::units::emit_size;
+
+/// Report what does not fit together.
+pub(super) fn check(config: &Config, sink: &mut Sink) {
+    workers_have_cores(config, sink);
+    group_has_user(config, sink);
+    admin_is_apart(config, sink);
+    uri_fits_header(config, sink);
+    hosts_differ(config, sink);
+}
+
+fn workers_have_cores(config: &Config, sink: &mut Sink) {
+    let (workers, cores) = (config.server.workers, config.server.cores.len());
+    if cores > 0 && workers > cores {
+        let line = sink.places.line("server.cores");
+        let what = format!(
+            "{cores} cores are too few for workers = {workers}{}; list at least {workers}, or \
+             lower workers",
+            at_line(sink, "server.workers")
+        );
+        sink.fault("server.cores", line, what);
+    }
+}
+
+fn group_has_user(config: &Config, sink: &mut Sink) {
+    let server = &config.server;
+    if server.user.is_empty() && !server.group.is_empty() && !sink.has_fault("server.user") {
+        let line = sink.places.line("server.group");
+        let group = quote(&server.group);
+        let what =
+            format!("{group} is given without a user; set server.user too, or leave it \"\"");
+        sink.fault("server.group", line, what);
+    }
+}
+
+/// The admin listener is opened once, without SO_REUSEPORT, so it shares no port with the others.
+fn admin_is_apart(config: &Config, sink: &mut Sink) {
+    let Some(admin) = config.admin.listen else {
+        return;
+    };
+    let Some(other) = config.server.listen.iter().find(|other| overlap(**other, admin)) else {
+        return;
+    };
+    // Complain at a key that was given; the defaults of the two are apart.
+    let (key, shown, other_key, other) = if sink.places.line("admin.listen").is_some() {
+        ("admin.listen", admin, "server.listen", *other)
+    } else {
+        ("server.listen", *other, "admin.listen", admin)
+    };
+    let what = format!(
+        "\"{shown}\" overlaps {other_key} \"{other}\"{}; choose another port",
+        at_line(sink, other_key)
+    );
+    let line = sink.places.line(key);
+    sink.fault(key, line, what);
+}
+
+fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let wild = left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() != 0
+        && left.port() == right.port()
+        && left.is_ipv4() == right.is_ipv4()
+        && (wild || left.ip() == right.ip())
+}
+
+fn uri_fits_header(config: &Config, sink: &mut Sink) {
+    let (uri, header) = (config.limits.uri_bytes_max, config.limits.header_bytes_max);
+    let (uri_key, header_key) = ("limits.uri_bytes_max", "limits.header_bytes_max");
+    if uri < header || sink.has_fault(uri_key) || sink.has_fault(header_key) {
+        return;
+    }
+    let size = |bytes: usize| emit_size(u64::try_from(bytes).unwrap_or(u64::MAX));
+    let (uri, header) = (size(uri), size(header));
+    if let line @ Some(_) = sink.places.line(uri_key) {
+        let at = at_line(sink, header_key);
+        let what =
+            format!("{uri} is not below {header_key} = {header}{at}; lower it, or raise that");
+        sink.fault(uri_key, line, what);
+    } else {
+        let line = sink.places.line(header_key);
+        let what = format!(
+            "{header} is not above {uri_key} = {uri} (default); raise it, or lower {uri_key}"
+        );
+        sink.fault(header_key, line, what);
+    }
+}
+
+/// A host name decides a directory, so it stands for one host.
+fn hosts_differ(config: &Config, sink: &mut Sink) {
+    let mut seen: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+    for (index, host) in config.hosts.iter().enumerate() {
+        let name = (format!("host[{index}].name"), "host.name", &host.name);
+        let aliases = host.aliases.iter().enumerate().map(|(entry, alias)| {
+            (format!("host[{index}].aliases[{entry}]"), "host.aliases", alias)
+        });
+        for (place, key, name) in std::iter::once(name).chain(aliases) {
+            // A name that could not be read was reported already.
+            if name.is_empty() {
+                continue;
+            }
+            let line = sink.places.line(&place);
+            let Some(first) = seen.insert(name, line) else {
+                continue;
+            };
+            let first = first.map(|line| format!(" (line {line})")).unwrap_or_default();
+            let what = format!("{} already names a host{first}; remove one", quote(name));
+            sink.fault(key, line, what);
+        }
+    }
+}
+
+/// Where a key was given, for the middle of a sentence.
+fn at_line(sink: &Sink, key: &str) -> String {
+    sink.places.line(key).map_or_else(|| " (default)".to_owned(), |line| format!(" (line {line})"))
+}

@@ -1,0 +1,307 @@
+//! The configuration as plain values: one struct per section, one documented field per key.
+//!
+//! Input: filled by `parse`, or in code.   Output: fields the daemon maps to each core's options.
+//! Owns: values, bounded as in `keys.rs`.  Thread: any, pure.
+//! Invariants: `Config::default()` holds every key's default; only `tree.root` has none. "live"
+//! keys follow a SIGHUP, "restart" keys are read once.
+//! Not here: how a key is written (`kinds.rs`), its range as checked (`keys.rs`).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::errors::Places;
+use super::mime;
+use super::units::{KIB, MIB};
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Config {
+    /// `[server]`: listeners, workers, identity.
+    pub server: Server,
+    /// `[tree]`: the files that are served.
+    pub tree: Tree,
+    /// `[[host]]`: the hosts that are known by name, in the order of the file; at most 10000. Live.
+    pub hosts: Vec<Host>,
+    /// `[[cache_control]]`: rules for all hosts, tried after the host's own; at most 256. Live.
+    pub cache_control: Vec<CacheRule>,
+    /// `[limits]`: what one client may use.
+    pub limits: Limits,
+    /// `[mime]`: content types.
+    pub mime: Mime,
+    /// `[admin]`: the listener for metrics and health.
+    pub admin: Admin,
+    /// `[log]`: the daemon's own messages.
+    pub log: Log,
+    /// Where each given key stands, for messages only; takes no part in equality.
+    pub places: Places,
+}
+
+/// `[server]`: listeners, workers, identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses to serve HTTP on. In the file "ADDR:PORT", IPv6 in brackets; "*:PORT" is read as
+    /// both `[::]` and 0.0.0.0, so a socket on `[::]` must be IPv6 only. Port 0 lets the kernel
+    /// choose. Default 127.0.0.1:8080; 1 to 64 different addresses; restart.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads; 0 = one per entry of `cores`, or per available core. Default 0; 0 to 256,
+    /// more than the cores of any box this is meant for; restart.
+    pub workers: usize,
+    /// Core numbers to pin the workers to, in their order; empty = any core the process may use.
+    /// Default empty; at most 256 different numbers, each 0 to 1023 (the kernel's cpu_set_t), and
+    /// at least `workers` of them if any; restart.
+    pub cores: Vec<usize>,
+    /// User to become after binding; "" = stay. Default ""; a name in /etc/passwd; restart.
+    pub user: String,
+    /// Group to become after binding; "" = the user's own. Only together with `user`. Default "";
+    /// a name in /etc/group; restart.
+    pub group: String,
+    /// Time that responses in flight get after SIGTERM. Default 10 s; 0 s (cut at once) to 1 h;
+    /// live.
+    pub grace: Duration,
+    /// Value of the Server header; "" = no such header. Default "peerage"; visible ASCII, at most
+    /// 64 bytes; live.
+    pub server_name: String,
+}
+
+/// `[tree]`: the files that are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Directory with one directory per host. No default: required in a file; empty in
+    /// `Config::default()`. `load` makes it absolute, relative to the file's own directory;
+    /// restart.
+    pub root: PathBuf,
+    /// Directory of the root for a Host that is not known; "" = refuse it with 421. Default "";
+    /// a host name; live.
+    pub default_host: String,
+    /// Whether each directory of the root is a host, listed in `[[host]]` or not. Default false;
+    /// live.
+    pub any_host: bool,
+    /// Whether names that begin with a dot are served. Default false; live.
+    pub dot_files: bool,
+    /// File that answers for a directory; "" = none. Default ""; a plain file name, not beginning
+    /// with a dot, at most 255 bytes; live.
+    pub index: String,
+    /// Whether symbolic links are followed, within the root only in any case. Default true; live.
+    pub follow_symlinks: bool,
+    /// Whether inotify watches the files that are open. Default true; restart.
+    pub watch: bool,
+    /// Age up to which an open file that is not watched is served unchecked. Default 1 s; 100 ms
+    /// (a check is a system call) to 1 h; live.
+    pub recheck: Duration,
+    /// The same for a watched file, in case the kernel lost an event. Default 10 s; 100 ms to 1 d;
+    /// live.
+    pub recheck_watched: Duration,
+    /// Files that each worker keeps open and mapped; 0 = computed from vm.max_map_count and the
+    /// descriptor limit. Default 0; 0 or 16 to 16_777_216 (below 16 a page's pictures evict each
+    /// other); restart.
+    pub open_files_max: usize,
+    /// Bytes of small hot bodies that each worker copies together; 0 = off. Default 64 MiB; at most
+    /// 64 GiB; restart.
+    pub hot_bytes_max: usize,
+    /// Whether a compressed sibling such as `x.gz` is served for `x` to who accepts it. Default
+    /// true; live.
+    pub precompressed: bool,
+}
+
+/// `[[host]]`: one host known by name. All of it live.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Host {
+    /// Name without port, and its directory below the root. Required; lower case, or an IP
+    /// literal (IPv6 in brackets); different from all other names and aliases.
+    pub name: String,
+    /// Other names of the same host. Default empty; at most 100, each like `name`.
+    pub aliases: Vec<String>,
+    /// Methods it answers. Default GET, HEAD and OPTIONS.
+    pub methods: Methods,
+    /// File that answers for a directory, in place of `tree.index`; "" = none. Default `None`:
+    /// `tree.index` holds.
+    pub index: Option<String>,
+    /// `[[host.cache_control]]`: rules tried before the general ones. Default none; at most 256.
+    pub cache_control: Vec<CacheRule>,
+}
+
+/// The methods a host answers; GET always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods {
+    /// Whether HEAD is answered.
+    pub head: bool,
+    /// Whether OPTIONS is answered.
+    pub options: bool,
+}
+
+/// A Cache-Control header for the paths that match; of several rules the first decides.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct CacheRule {
+    /// Pattern: `*` any run without '/', `**` any run, `?` one character but '/'. Matched against
+    /// the path with its leading '/'; a pattern without '/' against the last part only. Required;
+    /// 1 to 256 bytes; one with '/' begins with '/' or `**`; live.
+    pub path: String,
+    /// Value of the header. Required; visible ASCII, 1 to 256 bytes; live.
+    pub value: String,
+}
+
+/// `[limits]`: what one client may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head; more is answered 431. Default 16 KiB; 1 KiB to 64 KiB (it is a
+    /// buffer of each connection that is reading); live.
+    pub header_bytes_max: usize,
+    /// Header fields of a request; more is answered 431. Default 64; 8 (what a plain browser
+    /// sends) to 128; live.
+    pub headers_max: usize,
+    /// Bytes of a request's target; more is answered 414. Default 8 KiB; 64 B to 65535 B and below
+    /// `header_bytes_max`; live.
+    pub uri_bytes_max: usize,
+    /// Bytes of a request's body that are read and thrown away; more is answered 413. Default
+    /// 1 MiB; 0 to 1 GiB; live.
+    pub body_bytes_max: u64,
+    /// How long an idle connection is kept. Default 1 min; 1 s to 1 h; live.
+    pub idle_timeout: Duration,
+    /// From the first byte of a request to the end of its head. Default 10 s; 1 s to 10 min; live.
+    pub header_timeout: Duration,
+    /// For the whole body of a request. Default 30 s; 1 s to 1 h; live.
+    pub body_timeout: Duration,
+    /// How long a response may make no progress. Default 30 s; 1 s to 1 h; live.
+    pub send_timeout: Duration,
+    /// Bytes per second that a client must take of a response, averaged after
+    /// [`super::SEND_RATE_AFTER`]; 0 = off. Default 1 KiB; 0 to 1 GiB; live.
+    pub send_rate_min: u64,
+    /// How long a closed connection drains what the client still sends, so that the last response
+    /// is not lost to a reset. Default 2 s; 100 ms to 1 min; live.
+    pub linger_timeout: Duration,
+    /// Requests after which a connection is closed. Default 10_000; 1 to 1_000_000_000; live.
+    pub requests_per_connection: u64,
+    /// Connections of each worker; more wait in the listen queue. Default 10_000; 16 to 1_000_000
+    /// (each takes one descriptor); restart.
+    pub connections_per_worker: usize,
+    /// Connections of one client address to each worker; 0 = no limit. Default 0; 0 to 1_000_000;
+    /// live.
+    pub connections_per_address: usize,
+    /// Ranges of one request; more and the whole file is sent; 0 = ranges off. Default 16; 0 to
+    /// 64; live.
+    pub ranges_max: usize,
+    /// Requests that a client may send before their responses. Default 32; 1 to 32; live.
+    pub pipeline_max: usize,
+}
+
+/// `[mime]`: content types. All of it live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mime {
+    /// Content type of a file whose extension has none. Default application/octet-stream.
+    pub default: String,
+    /// Content types, without parameters, for which a precompressed sibling is looked for.
+    /// Default: the text and vector formats; at most 256.
+    pub compressible: Vec<String>,
+    /// Content type by extension (lower case, without the dot). In the file
+    /// `"image/png" = ["png"]`; what is given there is added to the defaults, and overrides them
+    /// extension by extension; at most 1024 types with 64 extensions each.
+    pub types: BTreeMap<String, String>,
+}
+
+/// `[admin]`: the listener for metrics and health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Address of the listener; in the file "ADDR:PORT", "" = off. Default 127.0.0.1:9180;
+    /// restart.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[log]`: the daemon's own messages. All of it live.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Log {
+    /// The least severe level that is written. Default info; error, warn, info or debug; live.
+    pub level: Level,
+}
+
+/// Severity of a message, the most severe first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    /// Something is lost that was promised.
+    Error,
+    /// Something is off and handled.
+    Warn,
+    /// What an operator wants to know on a good day.
+    #[default]
+    Info,
+    /// For who changes the code.
+    Debug,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            workers: 0,
+            cores: Vec::new(),
+            user: String::new(),
+            group: String::new(),
+            grace: Duration::from_secs(10),
+            server_name: "peerage".to_owned(),
+        }
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Tree {
+        Tree {
+            root: PathBuf::new(),
+            default_host: String::new(),
+            any_host: false,
+            dot_files: false,
+            index: String::new(),
+            follow_symlinks: true,
+            watch: true,
+            recheck: Duration::from_secs(1),
+            recheck_watched: Duration::from_secs(10),
+            open_files_max: 0,
+            hot_bytes_max: 64 << 20,
+            precompressed: true,
+        }
+    }
+}
+
+impl Default for Methods {
+    fn default() -> Methods {
+        Methods { head: true, options: true }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_bytes_max: 16 << 10,
+            headers_max: 64,
+            uri_bytes_max: 8 << 10,
+            body_bytes_max: MIB,
+            idle_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(30),
+            send_rate_min: KIB,
+            linger_timeout: Duration::from_secs(2),
+            requests_per_connection: 10_000,
+            connections_per_worker: 10_000,
+            connections_per_address: 0,
+            ranges_max: 16,
+            pipeline_max: 32,
+        }
+    }
+}
+
+impl Default for Mime {
+    fn default() -> Mime {
+        Mime {
+            default: "application/octet-stream".to_owned(),
+            compressible: mime::default_compressible(),
+            types: mime::default_types(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9180))) }
+    }
+}

@@ -1,0 +1,114 @@
+//! Every bound of the program that is not in the configuration, and the largest value of each that is.
+//!
+//! Thread: any, pure.
+//! Not here: defaults of the configuration (`config`), who sits at which queue (`daemon::topology`).
+
+/// Most field lines of a request head that the configuration may allow. Browsers send 15 to 25; the
+/// array of this many lies on a worker's stack (32 bytes each). Beyond: 431.
+pub const HEADERS_MAX: usize = 128;
+
+/// Most ranges of one request that the configuration may allow. Beyond: the whole file is sent.
+pub const RANGES_MAX: usize = 64;
+
+/// Longest file name below the root, host directory included, in bytes: PATH_MAX of Linux less the
+/// final NUL, less room for a precompressed sibling's suffix. Beyond: 404.
+pub const KEY_BYTES_MAX: usize = 4080;
+
+/// Most responses that one gathered send carries (pipelining). Each takes at most three pieces, and
+/// a message has at most 1,024 (IOV_MAX). Beyond: the next send carries the rest.
+pub const PIPELINE_MAX: usize = 32;
+
+/// Most pieces (our own bytes, or a file's) of one gathered send: `PIPELINE_MAX` responses of two
+/// pieces, or one multipart response of `RANGES_MAX` parts with a piece before and one after each.
+pub const PIECES_MAX: usize = 208;
+const _: () = assert!(PIECES_MAX > 2 * PIPELINE_MAX, "a full batch fits one send");
+const _: () = assert!(PIECES_MAX > 2 * RANGES_MAX + 1, "a multipart response fits one send");
+const _: () = assert!(PIECES_MAX <= 1024, "IOV_MAX");
+
+/// Bytes of response heads after which a batch of pipelined answers is sent before more requests
+/// are read. A head has about 350 bytes, so a full batch stays below it.
+pub const HEADS_BYTES_MAX: usize = 16 * 1024;
+
+/// Receive buffers of a worker, registered with the kernel: a power of two (the kernel's rule). They
+/// are only held between arrival and parsing, so they bound a batch, not the connections. When none
+/// is left the kernel ends the receive, which is armed again.
+pub const RECV_BUFFERS: u16 = 512;
+const _: () = assert!(RECV_BUFFERS.is_power_of_two());
+
+/// Size of a receive buffer in bytes: one holds nearly every request, or a pipelined batch.
+pub const RECV_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes received ahead of the answer under way, per connection, after which receiving pauses. What
+/// the kernel then holds back fills its socket buffer and stops the sender by TCP's own window.
+pub const BACKLOG_BYTES_PAUSE: usize = 64 * 1024;
+
+/// Bytes received ahead of the answer at which a connection is closed and counted: a pause cannot
+/// take back what was on its way, which is bounded by the receive buffers.
+pub const BACKLOG_BYTES_MAX: usize =
+    BACKLOG_BYTES_PAUSE + 2 * RECV_BUFFERS as usize * RECV_BUFFER_BYTES;
+
+/// Submission queue of a worker's ring. When it is full it is submitted early: a system call more,
+/// nothing lost.
+pub const SUBMISSIONS: u32 = 1024;
+
+/// Completion queue of a worker's ring. When it is full the kernel keeps the rest aside (NODROP).
+pub const COMPLETIONS: u32 = 8 * SUBMISSIONS;
+
+/// Connections that wait in the kernel for an accept, per listener. Beyond: the client's SYN is
+/// dropped and tried again by its kernel. It also bounds how many connections can come between
+/// reaching the limit of connections and the end of accepting.
+pub const LISTEN_BACKLOG: u32 = 1024;
+
+/// Most listeners of the configuration.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Most workers: more cores than any box that this is built for.
+pub const WORKERS_MAX: usize = 256;
+
+/// Kernel threads that one worker's ring may use for what would block (open, page in). They bound
+/// how many cold files are read at once; the rest wait in order.
+pub const KERNEL_WORKERS_MAX: u32 = 64;
+
+/// Piece of a file that is made resident at once, in bytes. Small enough that the first bytes of a
+/// large cold file leave soon, large enough that the disk is read in long runs.
+pub const CHUNK_BYTES: u64 = 1 << CHUNK_SHIFT;
+
+/// `CHUNK_BYTES` as a power of two.
+pub const CHUNK_SHIFT: u32 = 20;
+
+/// Most bytes handed to the kernel by one sendfile, so that one connection with a large window does
+/// not hold up the others of its worker: about 0.1 ms at memory speed.
+pub const SENDFILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How often a worker looks for connections whose time has run out, in milliseconds. Timeouts are
+/// given in seconds, so a quarter is exact enough.
+pub const SWEEP_MS: u64 = 250;
+
+/// How many times a request's file may change or be evicted between being opened and being served
+/// before the request is answered 503.
+pub const OPEN_TRIES_MAX: u8 = 8;
+
+/// Messages from the tree thread or control to one worker. When full, the sender raises the flag
+/// that makes the worker drop every file it has open: a flush holds all other messages.
+pub const WORKER_QUEUE: usize = 1024;
+
+/// Messages of workers and the tree thread to control (ready, fatal, drained). The sender blocks.
+pub const CONTROL_QUEUE: usize = 2 * WORKERS_MAX;
+
+/// Directories that are watched. Beyond (or beyond the kernel's own limit), files are checked by
+/// age, and a metric says so.
+pub const WATCHES_MAX: usize = 1 << 20;
+
+/// Connections to the admin listener at once. Beyond: the oldest is closed.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// File descriptors kept for what is not a connection or an open large file: listeners, rings,
+/// standard streams, event descriptors, and the short life between open and map.
+pub const DESCRIPTORS_RESERVED: u64 = 512;
+
+/// Share of `vm.max_map_count` (in percent) that the tables of open files take together; the rest is
+/// for the heap, libraries, stacks.
+pub const MAP_COUNT_PERCENT: u64 = 75;
+
+/// Fewest files that a worker's table holds, however tight the machine's limits are.
+pub const OPEN_FILES_MIN: usize = 64;

@@ -1,0 +1,19 @@
+//! Every system call, and every `unsafe` block of the program.
+//!
+//! Thread: each file says which.
+//! Not here: decisions. What is in here does one thing when told to, and hands errors up.
+
+pub mod affinity;
+pub mod buffers;
+pub mod clock;
+pub mod event;
+pub mod mapping;
+pub mod outgoing;
+pub mod probe;
+pub mod process;
+pub mod sandbox;
+pub mod signals;
+pub mod socket;
+pub mod tree;
+pub mod uring;
+pub mod user;

@@ -1,0 +1,54 @@
+//! The process's limits, and its word to systemd.
+//!
+//! Thread: main, at start; control.
+//! Not here: becoming another user (`sys::user`).
+
+#![expect(unsafe_code, reason = "resource limits have no wrapper in the standard library")]
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Raises the soft limit of open files to the hard one, and returns it.
+///
+/// # Errors
+/// Those of getrlimit(2) and setrlimit(2).
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit to a place that holds one.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads one rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// How many mappings a process may have (`vm.max_map_count`); the kernel's default if it is not
+/// readable.
+#[must_use]
+pub fn map_count_max() -> u64 {
+    const KERNEL_DEFAULT: u64 = 65_530;
+    std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(KERNEL_DEFAULT)
+}
+
+/// Tells systemd (`sd_notify(3)`), if it asked to be told. Errors are nobody's business: a daemon
+/// must not fail because its supervisor does not listen.
+pub fn notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Ok(socket) = UnixDatagram::unbound() else { return };
+    let bytes = path.as_encoded_bytes();
+    let address = match bytes.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    if let Ok(address) = address {
+        drop(socket.send_to_addr(state.as_bytes(), &address));
+    }
+}

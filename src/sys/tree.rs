@@ -1,0 +1,254 @@
+//! The file system as the tree thread sees it: changes (inotify(7)), directories, memory reclaim.
+//!
+//! Thread: tree.
+//! Not here: what a change means (`daemon::tree`), opening files to serve them (`sys::uring`).
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
+
+/// Names a watched directory.
+pub type Watch = WatchDescriptor;
+
+/// Something that happened in a watched directory.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// In which directory.
+    pub watch: Watch,
+    /// To which name in it; `None` for the directory itself.
+    pub name: Option<&'a OsStr>,
+    /// What.
+    pub what: What,
+    /// Whether the name is a directory's.
+    pub is_directory: bool,
+}
+
+/// Kinds of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A name appeared: created, or moved here.
+    Appeared,
+    /// A name went: removed, or moved away.
+    Gone,
+    /// A file's bytes were changed in place.
+    Written,
+    /// A file's owner, mode, times or link count changed, or a writer closed it.
+    Touched,
+    /// The watch is no more: its directory went.
+    Ended,
+    /// Events were lost: the kernel's queue was full.
+    Overflow,
+}
+
+/// The kernel's queue of changes.
+#[derive(Debug)]
+pub struct Changes {
+    inotify: Inotify,
+    buffer: Box<[u8]>,
+}
+
+impl Changes {
+    /// An empty queue.
+    ///
+    /// # Errors
+    /// EMFILE where `fs.inotify.max_user_instances` is reached.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { inotify: Inotify::init()?, buffer: vec![0; 64 * 1024].into_boxed_slice() })
+    }
+
+    /// Watches the names in `directory`, which must not be a symbolic link.
+    ///
+    /// # Errors
+    /// ENOSPC where `fs.inotify.max_user_watches` is reached; those of inotify_add_watch(2).
+    pub fn watch(&mut self, directory: &Path) -> io::Result<Watch> {
+        let mask = WatchMask::CREATE
+            | WatchMask::DELETE
+            | WatchMask::MOVE
+            | WatchMask::MODIFY
+            | WatchMask::ATTRIB
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::ONLYDIR
+            | WatchMask::DONT_FOLLOW
+            | WatchMask::EXCL_UNLINK;
+        self.inotify.watches().add(directory, mask)
+    }
+
+    /// Ends a watch. One that ended by itself is no error.
+    pub fn unwatch(&mut self, watch: Watch) {
+        let mut watches: Watches = self.inotify.watches();
+        drop(watches.remove(watch));
+    }
+
+    /// Hands all waiting changes to `each`, without waiting for more.
+    ///
+    /// # Errors
+    /// Those of read(2).
+    pub fn read(&mut self, mut each: impl FnMut(Event<'_>)) -> io::Result<()> {
+        loop {
+            let events = match self.inotify.read_events(&mut self.buffer) {
+                Ok(events) => events,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for event in events {
+                let is_directory = event.mask.contains(EventMask::ISDIR);
+                for what in meanings(event.mask) {
+                    each(Event { watch: event.wd.clone(), name: event.name, what, is_directory });
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inotify.as_fd()
+    }
+}
+
+fn meanings(mask: EventMask) -> impl Iterator<Item = What> {
+    [
+        (EventMask::Q_OVERFLOW, What::Overflow),
+        (EventMask::CREATE | EventMask::MOVED_TO, What::Appeared),
+        (EventMask::DELETE | EventMask::MOVED_FROM, What::Gone),
+        (EventMask::MODIFY, What::Written),
+        (EventMask::ATTRIB | EventMask::CLOSE_WRITE, What::Touched),
+        (EventMask::IGNORED | EventMask::MOVE_SELF, What::Ended),
+    ]
+    .into_iter()
+    .filter(move |(bits, _)| mask.intersects(*bits))
+    .map(|(_, what)| what)
+}
+
+/// The directories directly below `directory`, symbolic links left out.
+///
+/// # Errors
+/// Those of opendir(3).
+pub fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Opens the root of a tree, as the start of every later open.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let root = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    Ok(root.into())
+}
+
+/// Which version of which file this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Modification time in nanoseconds since 1970; earlier times are 0.
+    pub modified_nanos: u64,
+    mode: u32,
+}
+
+/// The identity of an open file, and whether it is a regular one. A system call, but never a wait:
+/// the kernel has the inode of an open file in memory.
+///
+/// # Errors
+/// Those of fstat(2).
+pub fn identify(file: &File) -> io::Result<(Identity, Kind)> {
+    let metadata = file.metadata()?;
+    Ok((identity(&metadata), kind(&metadata)))
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A device, a pipe, a socket: nothing to serve.
+    Other,
+}
+
+fn kind(metadata: &Metadata) -> Kind {
+    if metadata.is_file() {
+        Kind::File
+    } else if metadata.is_dir() {
+        Kind::Directory
+    } else {
+        Kind::Other
+    }
+}
+
+fn identity(metadata: &Metadata) -> Identity {
+    let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
+    let nanos = u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
+    Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        len: metadata.len(),
+        modified_nanos: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
+        mode: metadata.mode(),
+    }
+}
+
+/// The kernel's counters of pages taken from files to make room.
+#[derive(Debug)]
+pub struct Reclaim {
+    sources: Vec<File>,
+    text: String,
+}
+
+impl Reclaim {
+    /// Opens what there is: the machine's counters, and those of this process's control group.
+    #[must_use]
+    pub fn open() -> Self {
+        let mut sources = Vec::new();
+        sources.extend(File::open("/proc/vmstat"));
+        let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        for line in groups.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let mount = match controllers {
+                "" => "/sys/fs/cgroup",
+                "memory" => "/sys/fs/cgroup/memory",
+                _ => continue,
+            };
+            sources.extend(File::open(format!("{mount}{path}/memory.stat")));
+        }
+        Self { sources, text: String::new() }
+    }
+
+    /// The sum of all counters: it changes when pages were reclaimed.
+    pub fn sum(&mut self) -> u64 {
+        let mut sum = 0_u64;
+        for source in &mut self.sources {
+            self.text.clear();
+            if source.rewind().is_err() || source.read_to_string(&mut self.text).is_err() {
+                continue;
+            }
+            for line in self.text.lines() {
+                let Some((name, value)) = line.split_once(' ') else { continue };
+                if name.starts_with("pgsteal") || name == "pgpgout" {
+                    sum = sum.wrapping_add(value.parse().unwrap_or(0));
+                }
+            }
+        }
+        sum
+    }
+}

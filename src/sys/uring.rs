@@ -1,0 +1,414 @@
+//! A worker's io_uring: what is submitted, what completes, and who owns the memory in between.
+//!
+//! Input: operations; each that points at memory takes it over.   Output: `Completion` values, which
+//! hand it back.   Owns: everything in flight, bounded by the caller's connections and files.
+//! Thread: the worker that made it (single issuer, deferred task run).
+//! Invariants: memory that the kernel was pointed at is in `in_flight` until its completion; if the
+//! ring is dropped before that, the memory is leaked. User data is `kind:8 | generation:24 |
+//! index:32`, so that a late completion finds a stale key and touches nobody else's state.
+//! Not here: what to do with a completion (`daemon::http`).
+//! Source: io_uring_setup(2), io_uring_enter(2); kernel 6.1 is the oldest with deferred task run.
+
+#![expect(unsafe_code, reason = "submissions hold pointers; see the invariants")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::rc::Rc;
+
+use io_uring::squeue::Flags;
+use io_uring::types::{CancelBuilder, Fd, Fixed, OpenHow, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use crate::limits::{COMPLETIONS, KERNEL_WORKERS_MAX, SUBMISSIONS};
+use crate::stdx::num::{count, index, narrow};
+use crate::stdx::slab::{GENERATION_BITS, Key, Slab};
+use crate::time::Duration;
+
+use super::buffers::{Buffer, Buffers, GROUP};
+use super::event::Doorbell;
+use super::mapping::Mapping;
+use super::outgoing::{Message, Outgoing};
+use super::probe::{self, Unsupported};
+
+/// A connected socket in the ring's own table of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket(u32);
+
+/// An error number of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl From<Errno> for io::Error {
+    fn from(error: Errno) -> Self {
+        Self::from_raw_os_error(error.0)
+    }
+}
+
+/// What one receive brought.
+#[derive(Debug)]
+pub enum Received {
+    /// Bytes, in a buffer that must be given back.
+    Bytes(Buffer),
+    /// The peer will send no more.
+    End,
+    /// No buffer was free; arm again.
+    NoBuffer,
+    /// The connection is broken, or the receive was cancelled.
+    Failed(Errno),
+}
+
+/// An operation that is over.
+pub enum Completion {
+    /// A connection came in at `listener`. `more`: further ones will, without arming again.
+    Accepted { listener: u32, result: Result<Socket, Errno>, more: bool },
+    /// Something arrived. `more`: further receives follow without arming again.
+    Received { conn: Key, received: Received, more: bool },
+    /// A send took that many bytes.
+    Sent { conn: Key, outgoing: Box<Outgoing>, result: Result<usize, Errno> },
+    /// The socket takes bytes again.
+    Writable { conn: Key },
+    /// The socket has an ordinary descriptor now as well.
+    Installed { conn: Key, result: Result<OwnedFd, Errno> },
+    /// A file was opened, or was not.
+    Opened { tag: Key, result: Result<File, Errno> },
+    /// A piece of a mapping is resident, or could not be made so.
+    PagedIn { tag: Key, result: Result<(), Errno> },
+    /// The doorbell was rung.
+    Rung,
+    /// Nothing that anybody waits for.
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Accept = 1,
+    Receive,
+    Writable,
+    Install,
+    Doorbell,
+    /// The key is one of `in_flight`, which knows the rest.
+    Held,
+    Ignored,
+}
+
+/// Memory that the kernel was pointed at.
+enum Held {
+    Send { conn: Key, outgoing: Box<Outgoing> },
+    Open { tag: Key, _path: CString, _how: Box<OpenHow> },
+    PageIn { tag: Key, _mapping: Rc<Mapping> },
+}
+
+/// A worker's ring.
+pub struct Ring {
+    uring: IoUring,
+    in_flight: Slab<Held>,
+    /// What the doorbell's count is read into; never freed (see `Drop`).
+    rung: Box<u64>,
+    early_submits: u64,
+}
+
+impl Ring {
+    /// Sets a ring up with a table of `sockets` connections, and registers `buffers`.
+    ///
+    /// # Errors
+    /// What the kernel lacks or forbids, with the remedy.
+    pub fn new(sockets: u32, buffers: &Buffers) -> Result<Self, Unsupported> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_clamp()
+            .setup_cqsize(COMPLETIONS)
+            .dontfork()
+            .build(SUBMISSIONS)
+            .map_err(|error| Unsupported::setup(&error))?;
+        probe::check(&uring)?;
+        let submitter = uring.submitter();
+        submitter
+            .register_files_sparse(sockets)
+            .map_err(|error| Unsupported::registration("table of connections", &error))?;
+        // SAFETY: the list is page-aligned, has that many entries, and its memory is never given
+        // back (`Buffers`), so it is valid as long as any ring.
+        unsafe {
+            submitter.register_buf_ring_with_flags(
+                buffers.address(),
+                crate::limits::RECV_BUFFERS,
+                GROUP,
+                0,
+            )
+        }
+        .map_err(|error| Unsupported::registration("receive buffers", &error))?;
+        submitter
+            .register_iowq_max_workers(&mut [KERNEL_WORKERS_MAX, KERNEL_WORKERS_MAX])
+            .map_err(|error| Unsupported::registration("bound on kernel workers", &error))?;
+        let in_flight = Slab::new(usize::MAX);
+        Ok(Self { uring, in_flight, rung: Box::new(0), early_submits: 0 })
+    }
+
+    /// Submits everything and waits for a completion, or for `timeout`. One system call.
+    ///
+    /// # Errors
+    /// Those of io_uring_enter(2) that are not a matter of time or of a signal.
+    pub fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let result = match timeout {
+            None => self.uring.submit_and_wait(1),
+            Some(timeout) => {
+                let timeout = Timespec::from(timeout);
+                let args = SubmitArgs::new().timespec(&timeout);
+                self.uring.submitter().submit_with_args(1, &args)
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // EBUSY: completions overflowed; they are taken next, then it goes on.
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Moves all raw completions to the end of `batch`.
+    pub fn take(&mut self, batch: &mut Vec<cqueue::Entry>) {
+        batch.extend(self.uring.completion());
+    }
+
+    /// How often the submission queue was full and had to be submitted early.
+    #[must_use]
+    pub const fn early_submits(&self) -> u64 {
+        self.early_submits
+    }
+
+    /// Takes connections at `listener` (an ordinary descriptor) until cancelled.
+    pub fn accept(&mut self, listener: u32, socket: &std::net::TcpListener) {
+        let key = Key { index: listener, generation: 0 };
+        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
+            .allocate_file_index(true)
+            .flags(libc::SOCK_NONBLOCK)
+            .build();
+        self.push(entry, Kind::Accept, key);
+    }
+
+    /// Takes no more connections at `listener`.
+    pub fn cancel_accept(&mut self, listener: u32) {
+        let target = user_data(Kind::Accept, Key { index: listener, generation: 0 });
+        self.push(opcode::AsyncCancel::new(target).build(), Kind::Ignored, NO_KEY);
+    }
+
+    /// Receives on `socket` until cancelled, out of buffers, or at the end.
+    pub fn receive(&mut self, conn: Key, socket: Socket) {
+        let entry = opcode::RecvMulti::new(Fixed(socket.0), GROUP).build();
+        self.push(entry, Kind::Receive, conn);
+    }
+
+    /// Stops receiving; what had arrived still completes.
+    pub fn cancel_receive(&mut self, conn: Key) {
+        let target = user_data(Kind::Receive, conn);
+        self.push(opcode::AsyncCancel::new(target).build(), Kind::Ignored, NO_KEY);
+    }
+
+    /// Sends what is left of `outgoing`, as much as the socket takes.
+    pub fn send(&mut self, conn: Key, socket: Socket, outgoing: Box<Outgoing>) {
+        let key = self.hold(Held::Send { conn, outgoing });
+        let Some(Held::Send { outgoing, .. }) = self.in_flight.find_mut(key) else {
+            unreachable!("held one line up");
+        };
+        let (flags, message) = outgoing.message();
+        let entry = match message {
+            Message::Run(address, len) => {
+                opcode::Send::new(Fixed(socket.0), address, narrow(len)).flags(flags).build()
+            }
+            Message::Header(header) => {
+                let flags = u32::try_from(flags).expect("message flags are positive");
+                opcode::SendMsg::new(Fixed(socket.0), header).flags(flags).build()
+            }
+        };
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Completes once `socket` takes bytes again.
+    pub fn poll_writable(&mut self, conn: Key, socket: Socket) {
+        let events = u32::try_from(libc::POLLOUT).expect("a small constant");
+        self.push(opcode::PollAdd::new(Fixed(socket.0), events).build(), Kind::Writable, conn);
+    }
+
+    /// Gives `socket` an ordinary descriptor as well (Linux 6.8).
+    pub fn install(&mut self, conn: Key, socket: Socket) {
+        self.push(opcode::FixedFdInstall::new(Fixed(socket.0), 0).build(), Kind::Install, conn);
+    }
+
+    /// Says that nothing more is sent on `socket`; receiving goes on.
+    pub fn shut_down_sending(&mut self, socket: Socket) {
+        let entry = opcode::Shutdown::new(Fixed(socket.0), libc::SHUT_WR).build();
+        self.push(entry, Kind::Ignored, NO_KEY);
+    }
+
+    /// Cancels everything on `socket` and closes it. A direct descriptor with an armed receive does
+    /// not close by itself, so the two are linked.
+    pub fn close(&mut self, socket: Socket) {
+        self.make_room(2);
+        let cancel = CancelBuilder::fd(Fixed(socket.0)).all();
+        let entry = opcode::AsyncCancel2::new(cancel).build().flags(Flags::IO_HARDLINK);
+        self.push(entry, Kind::Ignored, NO_KEY);
+        self.close_unarmed(socket);
+    }
+
+    /// Closes `socket`, on which nothing is armed or in flight.
+    pub fn close_unarmed(&mut self, socket: Socket) {
+        self.push(opcode::Close::new(Fixed(socket.0)).build(), Kind::Ignored, NO_KEY);
+    }
+
+    /// Opens `path`, a name below `root`, for reading. Symbolic links are followed below the root if
+    /// `links`, and refused (ELOOP) if not; nothing above the root is ever reached (openat2(2),
+    /// RESOLVE_BENEATH).
+    pub fn open(&mut self, tag: Key, root: &OwnedFd, path: CString, links: bool) {
+        const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
+        let resolve = if links { BENEATH } else { BENEATH | libc::RESOLVE_NO_SYMLINKS };
+        // O_NONBLOCK: opening a named pipe must not wait for its other end.
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let flags = u64::try_from(flags).expect("open flags are positive");
+        let how = Box::new(OpenHow::new().flags(flags).resolve(resolve));
+        let (path_address, how_address) = (path.as_ptr(), &raw const *how);
+        let key = self.hold(Held::Open { tag, _path: path, _how: how });
+        let entry = opcode::OpenAt2::new(Fd(root.as_raw_fd()), path_address, how_address).build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Makes `range` (page-aligned start) of `mapping` resident, on a thread of the kernel.
+    ///
+    /// # Panics
+    /// If the range is not within the mapping.
+    pub fn page_in(&mut self, tag: Key, mapping: &Rc<Mapping>, range: &std::ops::Range<u64>) {
+        let (start, end) = (index(range.start), index(range.end));
+        assert!(start < end && end <= mapping.len(), "a range of the mapping");
+        // SAFETY: `start` is within the mapping.
+        let address = unsafe { mapping.address().add(start) };
+        let len = i64::try_from(end - start).expect("a chunk is small");
+        let key = self.hold(Held::PageIn { tag, _mapping: Rc::clone(mapping) });
+        let entry = opcode::Madvise::new(address.cast(), len, MADV_POPULATE_READ).build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Completes as `Rung` when `doorbell` is rung; arm again afterwards.
+    pub fn listen_for(&mut self, doorbell: &Doorbell) {
+        let entry =
+            opcode::Read::new(Fd(doorbell.as_raw_fd()), (&raw mut *self.rung).cast(), 8).build();
+        self.push(entry, Kind::Doorbell, NO_KEY);
+    }
+
+    /// Says what a raw completion means, and takes back the memory it held.
+    pub fn complete(&mut self, entry: &cqueue::Entry) -> Completion {
+        let (user_data, result) = (entry.user_data(), entry.result());
+        let more = cqueue::more(entry.flags());
+        let key = key_of(user_data);
+        match user_data >> KIND_SHIFT {
+            kind if kind == Kind::Accept as u64 => {
+                let result = check(result).map(|slot| Socket(narrow(slot)));
+                Completion::Accepted { listener: key.index, result, more }
+            }
+            kind if kind == Kind::Receive as u64 => {
+                Completion::Received { conn: key, received: received(entry), more }
+            }
+            kind if kind == Kind::Writable as u64 => Completion::Writable { conn: key },
+            kind if kind == Kind::Install as u64 => {
+                // SAFETY: a descriptor that the kernel just made for us, owned by nobody else.
+                let owned = check(result).map(|_| unsafe { OwnedFd::from_raw_fd(result) });
+                Completion::Installed { conn: key, result: owned }
+            }
+            kind if kind == Kind::Doorbell as u64 => Completion::Rung,
+            kind if kind == Kind::Held as u64 => self.complete_held(key, result),
+            _ => Completion::Nothing,
+        }
+    }
+
+    fn complete_held(&mut self, key: Key, result: i32) -> Completion {
+        match self.in_flight.remove(key).expect("held operations complete once") {
+            Held::Send { conn, outgoing } => {
+                Completion::Sent { conn, outgoing, result: check(result) }
+            }
+            Held::Open { tag, .. } => {
+                // SAFETY: a descriptor that the kernel just opened for us, owned by nobody else.
+                let file = check(result).map(|_| unsafe { File::from_raw_fd(result) });
+                Completion::Opened { tag, result: file }
+            }
+            Held::PageIn { tag, .. } => {
+                Completion::PagedIn { tag, result: check(result).map(drop) }
+            }
+        }
+    }
+
+    fn hold(&mut self, held: Held) -> Key {
+        match self.in_flight.insert(held) {
+            Ok(key) => key,
+            Err(_) => unreachable!("the slab's own bound is never reached"),
+        }
+    }
+
+    fn push(&mut self, entry: squeue::Entry, kind: Kind, key: Key) {
+        self.make_room(1);
+        let entry = entry.user_data(user_data(kind, key));
+        // SAFETY: every pointer in `entry` leads to memory that `in_flight`, `rung` or the caller's
+        // contract (`Buffers`) keeps valid until the completion.
+        let pushed = unsafe { self.uring.submission().push(&entry) };
+        pushed.expect("room was made one line up");
+    }
+
+    /// Submits early where fewer than `entries` places are left.
+    fn make_room(&mut self, entries: usize) {
+        let queue = self.uring.submission();
+        let full = queue.capacity() - queue.len() < entries;
+        drop(queue);
+        if full {
+            self.early_submits += 1;
+            // The queue is empty afterwards: SUBMIT_ALL goes on past entries that fail. Where the
+            // call itself fails (ENOMEM), the next push panics, and the supervisor restarts us.
+            drop(self.uring.submit());
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may still work on these: they are leaked, not freed.
+        std::mem::forget(std::mem::replace(&mut self.in_flight, Slab::new(0)));
+        std::mem::forget(std::mem::take(&mut self.rung));
+    }
+}
+
+/// madvise(2): fault all pages in for reading; Linux 5.14.
+const MADV_POPULATE_READ: i32 = 22;
+
+const KIND_SHIFT: u32 = 32 + GENERATION_BITS;
+const NO_KEY: Key = Key { index: 0, generation: 0 };
+
+const fn user_data(kind: Kind, key: Key) -> u64 {
+    (kind as u64) << KIND_SHIFT | (key.generation as u64) << 32 | key.index as u64
+}
+
+fn key_of(user_data: u64) -> Key {
+    let generation = (user_data >> 32) & ((1 << GENERATION_BITS) - 1);
+    Key { index: narrow32(user_data), generation: narrow32(generation) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+const fn narrow32(value: u64) -> u32 {
+    value as u32
+}
+
+fn received(entry: &cqueue::Entry) -> Received {
+    match check(entry.result()) {
+        Err(Errno(libc::ENOBUFS)) => Received::NoBuffer,
+        Err(error) => Received::Failed(error),
+        Ok(len) => match cqueue::buffer_select(entry.flags()) {
+            Some(id) => Received::Bytes(Buffer::new(id, len)),
+            None => Received::End,
+        },
+    }
+}
+
+fn check(result: i32) -> Result<usize, Errno> {
+    if result < 0 { Err(Errno(-result)) } else { Ok(count(result)) }
+}
