@@ -1,11 +1,50 @@
-//! peerage
+//! peerage: two or more cheap identical boxes as one highly available image-serving cluster.
 //!
-//! Not here: yet.
+//! The map; read this first. Three layers, one direction: **cores** decide and are pure, **sys** talks
+//! to the kernel, **daemon** owns threads and queues and wires the two. `tests/tidy.rs` holds the
+//! table of who may name whom.
+//!
+//! ```text
+//!                signals, admin listener
+//!                        |
+//!                  +-----v-----+    reload, drain      +--------------------------------+
+//!                  |  control  |---------------------->|  http-0 .. http-N-1            |
+//!                  |  (main)   |<----------------------|  one per core, each with its   |
+//!                  +-----------+   ready, drained      |  own ring, listeners,          |
+//!                                                      |  connections, open files       |
+//!                  +-----------+   changed, flush      |                                |
+//!   inotify ------>|   tree    |---------------------->|  sleeps only in its ring       |
+//!   reclaim ------>|           |    reclaim epoch      +---^----------------------|-----+
+//!                  +-----------+                           | requests             | bodies: mapping
+//!                                                        clients <----------------+ or page cache
+//! ```
+//!
+//! | module | layer | what lives there |
+//! | --- | --- | --- |
+//! | `http` | core | one connection: requests, conditions, ranges, response heads |
+//! | `cache` | core | file names, the table of open files, residency, the way out of the box |
+//! | `admin` | core | the text of the metrics |
+//! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
+//! | `sys` | sys | every system call, every `unsafe` |
+//! | `daemon` | daemon | every thread and queue (`daemon::topology`), the workers, the life cycle |
+//! | `cli` | beside | one file per subcommand |
+//! | `limits`, `time`, `stdx` | below | every bound; plain numbers for time; small containers |
+//!
+//! A GET that hits, read through the code: `daemon::http::serve` takes a batch of completions ->
+//! `Shared::read` lets `http::Conn` parse in place -> `Shared::answer` finds the file in
+//! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the prepared
+//! head -> `sys::uring::Ring::send`, submitted with the next wait.
+//!
+//! Not here: anything that runs.
 #![deny(unsafe_code)]
+
+pub mod admin;
 pub mod cache;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod http;
 pub mod limits;
-pub mod config;
 pub mod stdx;
 pub mod sys;
 pub mod time;

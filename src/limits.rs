@@ -10,6 +10,10 @@ pub const HEADERS_MAX: usize = 128;
 /// Most ranges of one request that the configuration may allow. Beyond: the whole file is sent.
 pub const RANGES_MAX: usize = 64;
 
+/// Most bytes that several ranges of one request may add up to: they leave in one gathered send, and
+/// must all be in memory for it. Beyond: the whole file is sent.
+pub const MULTIPART_BYTES_MAX: u64 = 8 << 20;
+
 /// Longest file name below the root, host directory included, in bytes: PATH_MAX of Linux less the
 /// final NUL, less room for a precompressed sibling's suffix. Beyond: 404.
 pub const KEY_BYTES_MAX: usize = 4080;

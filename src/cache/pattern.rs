@@ -54,9 +54,9 @@ fn matches(pattern: &[u8], path: &[u8]) -> bool {
         };
         if matched {
             (at, pos) = (at + 1, pos + 1);
-        } else if let Some((after, end)) = star.filter(|(_, end)| {
-            path.get(*end).is_some_and(|byte| *byte != b'/')
-        }) {
+        } else if let Some((after, end)) =
+            star.filter(|(_, end)| path.get(*end).is_some_and(|byte| *byte != b'/'))
+        {
             star = Some((after, end + 1));
             (at, pos) = (after, end + 1);
         } else if let Some((after, end)) = double.filter(|(_, end)| *end < path.len()) {
@@ -104,7 +104,11 @@ mod tests {
             ("", "/a", false),
         ];
         for (pattern, path, expected) in table {
-            assert_eq!(Pattern::new(pattern).matches(path.as_bytes()), expected, "{pattern} {path}");
+            assert_eq!(
+                Pattern::new(pattern).matches(path.as_bytes()),
+                expected,
+                "{pattern} {path}"
+            );
         }
     }
 
@@ -116,7 +120,8 @@ mod tests {
             choices[usize::try_from(state >> 40).expect("64 bits") % choices.len()]
         };
         for _ in 0..200_000 {
-            let pattern: Vec<u8> = (0..next(b"\x00\x02\x04\x06")).map(|_| next(b"ab/**?")).collect();
+            let pattern: Vec<u8> =
+                (0..next(b"\x00\x02\x04\x06")).map(|_| next(b"ab/**?")).collect();
             let path: Vec<u8> = (0..next(b"\x00\x02\x05\x07")).map(|_| next(b"ab/")).collect();
             assert_eq!(
                 matches(&pattern, &path),

@@ -118,8 +118,7 @@ impl<V> Table<V> {
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         let hash = self.hasher.hash_one(key);
         let entries = &self.entries;
-        let same =
-            |id: &EntryId| entries.find(*id).is_some_and(|entry| *entry.key == *key);
+        let same = |id: &EntryId| entries.find(*id).is_some_and(|entry| *entry.key == *key);
         let hash_of = |id: &EntryId| entries.find(*id).map_or(0, |entry| entry.hash);
         match self.index.entry(hash, same, hash_of) {
             Place::Vacant(_) => None,
@@ -249,7 +248,8 @@ mod tests {
                     }
                 }
                 _ => {
-                    let found = table.find(&key).and_then(|id| table.value(id)).map(|value| value.1);
+                    let found =
+                        table.find(&key).and_then(|id| table.value(id)).map(|value| value.1);
                     assert_eq!(found, twin.get(&key).copied(), "step {step}");
                 }
             }

@@ -73,11 +73,7 @@ fn preconditions(request: &Request<'_, '_>, file: Validators<'_>) -> Option<Verd
 }
 
 /// RFC 9110 section 13.1.5: If-Range holds a tag or a date, and either has to match strongly.
-fn range_still_wanted(
-    request: &Request<'_, '_>,
-    file: Validators<'_>,
-    now: UnixSeconds,
-) -> bool {
+fn range_still_wanted(request: &Request<'_, '_>, file: Validators<'_>, now: UnixSeconds) -> bool {
     let mut values = request.values("if-range");
     let Some(value) = values.next() else { return true };
     if values.next().is_some() {
@@ -131,8 +127,8 @@ fn line_matches(mut line: &[u8], etag: &[u8], comparison: Comparison) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{HeadLimits, header_space};
     use super::super::request::{Head, parse};
+    use super::super::request::{HeadLimits, header_space};
     use super::*;
 
     const ETAG: &[u8] = b"\"5-a\"";

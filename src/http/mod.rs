@@ -291,9 +291,7 @@ impl Conn {
         match self.phase {
             Phase::Idle { since } => over(since, options.idle_timeout).then_some(Timeout::Idle),
             Phase::Head { since } => over(since, options.header_timeout).then_some(Timeout::Header),
-            Phase::Body { since, .. } => {
-                over(since, options.body_timeout).then_some(Timeout::Body)
-            }
+            Phase::Body { since, .. } => over(since, options.body_timeout).then_some(Timeout::Body),
             Phase::Linger { since } => {
                 over(since, options.linger_timeout).then_some(Timeout::Linger)
             }

@@ -6,7 +6,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::limits::RANGES_MAX;
+use crate::limits::{MULTIPART_BYTES_MAX, RANGES_MAX};
 
 /// One satisfiable range: `first..=last`, in bytes, within the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Ranges {
     Some(ArrayVec<ByteRange, RANGES_MAX>),
 }
 
-/// Reads `field` against a file of `len` bytes; more than `ranges_max` ranges, or ranges that add
-/// up to more than the file, are answered with the whole file (RFC 9110 section 14.2 lets a server
+/// Reads `field` against a file of `len` bytes; more than `ranges_max` ranges, or several that add
+/// up to more than the file or `MULTIPART_BYTES_MAX`, are answered with the whole file (RFC 9110 section 14.2 lets a server
 /// ignore a field, and section 17.15 asks it to where it smells of an attack).
 #[must_use]
 pub fn parse(field: &[u8], len: u64, ranges_max: usize) -> Ranges {
@@ -77,7 +77,7 @@ pub fn parse(field: &[u8], len: u64, ranges_max: usize) -> Ranges {
     if ranges.is_empty() {
         return Ranges::Unsatisfiable;
     }
-    if ranges.len() > 1 && total > len {
+    if ranges.len() > 1 && total > len.min(MULTIPART_BYTES_MAX) {
         return Ranges::Whole;
     }
     Ranges::Some(ranges)
@@ -130,7 +130,9 @@ mod tests {
     use super::*;
 
     fn some(list: &[(u64, u64)]) -> Ranges {
-        Ranges::Some(list.iter().map(|(first, last)| ByteRange { first: *first, last: *last }).collect())
+        Ranges::Some(
+            list.iter().map(|(first, last)| ByteRange { first: *first, last: *last }).collect(),
+        )
     }
 
     #[test]

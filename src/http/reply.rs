@@ -85,7 +85,7 @@ pub struct Context<'a> {
     pub server_name: &'a str,
     /// What becomes of the connection.
     pub persistence: Persistence,
-    /// Whether the body is left out (HEAD).
+    /// Whether the body is left out: for HEAD, or since it follows by another way.
     pub head_only: bool,
 }
 
@@ -108,7 +108,9 @@ pub fn emit(
         }
         Plan::Part(range) => {
             prepared.emit_part(out.own(), *range, date, persistence);
-            out.file(*range);
+            if !context.head_only {
+                out.file(*range);
+            }
         }
         Plan::Parts(ranges) => emit_parts(ranges, prepared, boundary, context, out),
         Plan::NotModified => prepared.emit_not_modified(out.own(), date, persistence),
@@ -220,7 +222,8 @@ mod tests {
         }
         fn file(&mut self, range: ByteRange) {
             let bytes = b"0123456789";
-            let range = usize::try_from(range.first).unwrap()..=usize::try_from(range.last).unwrap();
+            let range =
+                usize::try_from(range.first).unwrap()..=usize::try_from(range.last).unwrap();
             self.0.extend_from_slice(&bytes[range]);
         }
     }

@@ -366,10 +366,22 @@ mod tests {
             ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET", "Get / keep=true None rest=3"),
             ("HEAD /x HTTP/1.0\r\n\r\n", "Head /x keep=false None rest=0"),
             ("GET /x HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", "Get /x keep=true None rest=0"),
-            ("GET / HTTP/1.1\r\nhost:a\r\nconnection: x, Close\r\n\r\n", "Get / keep=false None rest=0"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "Get / keep=true None rest=0"),
-            ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n", "Other / keep=true Length(10) rest=0"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", "Get / keep=true Chunked rest=0"),
+            (
+                "GET / HTTP/1.1\r\nhost:a\r\nconnection: x, Close\r\n\r\n",
+                "Get / keep=false None rest=0",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+                "Get / keep=true None rest=0",
+            ),
+            (
+                "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
+                "Other / keep=true Length(10) rest=0",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
+                "Get / keep=true Chunked rest=0",
+            ),
         ];
         for (text, expected) in table {
             assert_eq!(outcome(text), expected, "{text:?}");
@@ -386,7 +398,10 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", "400"),
-            ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400"),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "400",
+            ),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", "400"),

@@ -64,9 +64,7 @@ impl Status {
             Self::RangeNotSatisfiable => "HTTP/1.1 416 Range Not Satisfiable\r\n",
             Self::ExpectationFailed => "HTTP/1.1 417 Expectation Failed\r\n",
             Self::MisdirectedRequest => "HTTP/1.1 421 Misdirected Request\r\n",
-            Self::RequestHeaderFieldsTooLarge => {
-                "HTTP/1.1 431 Request Header Fields Too Large\r\n"
-            }
+            Self::RequestHeaderFieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
             Self::InternalServerError => "HTTP/1.1 500 Internal Server Error\r\n",
             Self::NotImplemented => "HTTP/1.1 501 Not Implemented\r\n",
             Self::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable\r\n",

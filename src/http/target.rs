@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn long_names_are_not_found() {
-        assert_eq!(decoded(&format!("/{}", "x".repeat(255)), false).map(|name| name.len()), Ok(257));
+        assert_eq!(
+            decoded(&format!("/{}", "x".repeat(255)), false).map(|name| name.len()),
+            Ok(257)
+        );
         assert_eq!(decoded(&format!("/{}", "x".repeat(256)), false), Err(404));
         assert_eq!(decoded(&format!("/{}", "x/".repeat(200)), false), Err(404));
     }

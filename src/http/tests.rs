@@ -112,7 +112,10 @@ fn a_chunked_body_is_never_taken_for_a_request() {
     let mut conn = Conn::new(T0);
     let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(step(&mut conn, head), format!("consumed {}", head.len()));
-    assert_eq!(step(&mut conn, "1c\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n\r\n0\r\n\r\nGET"), "held 39");
+    assert_eq!(
+        step(&mut conn, "1c\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n\r\n0\r\n\r\nGET"),
+        "held 39"
+    );
 }
 
 // Answer ----------------------------------------------------------------------------------------

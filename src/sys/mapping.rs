@@ -6,6 +6,7 @@
 //! SIGBUS to catch, and no `&[u8]` whose bytes change.
 //! Not here: when to map, and what is resident (`cache`).
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 
@@ -17,6 +18,7 @@ use crate::stdx::num::index;
 #[derive(Debug)]
 pub struct Mapping {
     map: MmapRaw,
+    is_broken: Cell<bool>,
 }
 
 impl Mapping {
@@ -26,7 +28,7 @@ impl Mapping {
     /// Those of mmap(2); ENOMEM where `vm.max_map_count` is reached.
     pub fn new(file: &File, len: u64) -> io::Result<Self> {
         let map = MmapOptions::new().len(index(len)).map_raw_read_only(file)?;
-        Ok(Self { map })
+        Ok(Self { map, is_broken: Cell::new(false) })
     }
 
     /// Length in bytes.
@@ -34,6 +36,17 @@ impl Mapping {
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.map.len()
+    }
+
+    /// The file was changed in place: sends under way must not go on.
+    pub fn mark_broken(&self) {
+        self.is_broken.set(true);
+    }
+
+    /// Whether the file was changed in place.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        self.is_broken.get()
     }
 
     /// Where it begins. For the kernel only: see the module's invariants.

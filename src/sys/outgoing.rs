@@ -116,6 +116,12 @@ impl Outgoing {
         }
     }
 
+    /// Whether a file that it sends from was changed in place since.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.held.iter().any(|mapping| mapping.is_broken())
+    }
+
     /// Bytes not sent yet.
     #[must_use]
     pub const fn left(&self) -> u64 {

@@ -99,7 +99,8 @@ fn missing(is_supported: impl Fn(u8) -> bool) -> Result<(), Unsupported> {
         return Ok(());
     }
     let what = format!("io_uring lacks the operations {}", names.join(", "));
-    let remedy = "run Linux 6.1 or newer; in a container, check that no io_uring restriction is set";
+    let remedy =
+        "run Linux 6.1 or newer; in a container, check that no io_uring restriction is set";
     Err(Unsupported { what, remedy })
 }
 

@@ -49,7 +49,7 @@ impl Signals {
     }
 
     /// The next signal that came in, if any.
-    pub fn next(&mut self) -> Option<Signal> {
+    pub fn take(&mut self) -> Option<Signal> {
         let mut record = [0; size_of::<libc::signalfd_siginfo>()];
         self.source.read_exact(&mut record).ok()?;
         // The first field of the record is the number (signalfd(2)).

@@ -3,10 +3,13 @@
 //! Thread: tree.
 //! Not here: what a change means (`daemon::tree`), opening files to serve them (`sys::uring`).
 
-use std::ffi::OsStr;
+#![expect(unsafe_code, reason = "statfs has no wrapper in the standard library")]
+
+use std::ffi::{CString, OsStr};
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -152,6 +155,29 @@ pub fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(root.into())
 }
 
+/// Whether changes below `path` can only be made on this machine, so that the kernel tells of them:
+/// false for network and user-space file systems.
+#[must_use]
+pub fn is_local(path: &Path) -> bool {
+    /// NFS, SMB, SMB2, CIFS, FUSE, 9P, Ceph, AFS (statfs(2), linux/magic.h).
+    const REMOTE: [i64; 8] = [
+        0x6969,
+        0x517b,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00c3_6400,
+        0x5346_414f,
+    ];
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: statfs is a C structure of integers, for which all-zero is valid.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a valid C string; the kernel writes one statfs to a place that holds one.
+    let result = unsafe { libc::statfs(path.as_ptr(), &raw mut found) };
+    result == 0 && !REMOTE.contains(&(found.f_type & 0xffff_ffff))
+}
+
 /// Which version of which file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -162,6 +188,14 @@ pub struct Identity {
     /// Modification time in nanoseconds since 1970; earlier times are 0.
     pub modified_nanos: u64,
     mode: u32,
+}
+
+impl Identity {
+    /// Whether `other` is the same file, whatever its version.
+    #[must_use]
+    pub const fn is_same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
 }
 
 /// The identity of an open file, and whether it is a regular one. A system call, but never a wait:

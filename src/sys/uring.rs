@@ -60,6 +60,7 @@ pub enum Received {
 }
 
 /// An operation that is over.
+#[expect(missing_docs, reason = "each variant's text says what its fields are")]
 pub enum Completion {
     /// A connection came in at `listener`. `more`: further ones will, without arming again.
     Accepted { listener: u32, result: Result<Socket, Errno>, more: bool },
@@ -174,6 +175,12 @@ impl Ring {
     /// Moves all raw completions to the end of `batch`.
     pub fn take(&mut self, batch: &mut Vec<cqueue::Entry>) {
         batch.extend(self.uring.completion());
+    }
+
+    /// Whether `install` works here.
+    #[must_use]
+    pub fn can_install(&self) -> bool {
+        probe::can_install(&self.uring)
     }
 
     /// How often the submission queue was full and had to be submitted early.

@@ -1,0 +1,41 @@
+//! The subcommands: one file each.
+//!
+//! Thread: main.
+//! Not here: what the daemon does (`daemon`).
+#![expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
+
+pub mod check;
+pub mod run;
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// Serves images from a tree of files; two or more boxes as one highly available cluster.
+#[derive(Debug, Parser)]
+#[command(name = "peerage", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a directory, without any file: good for a look.
+    Serve(serve::Serve),
+    /// Run the daemon with a configuration file.
+    Run(run::Run),
+    /// Check a configuration file.
+    Check(check::Check),
+}
+
+/// Runs the command that was asked for.
+///
+/// # Errors
+/// What went wrong, in words for a person.
+pub fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+    }
+}

@@ -1,0 +1,262 @@
+//! The life of the daemon after its start: signals, workers' words, the admin listener.
+//!
+//! Input: signals, `FromWorker` messages, admin connections.   Output: orders to the workers.
+//! Owns: the configuration in force.   Thread: main, as `control`.
+//! Differs from the house's rule that a thread sleeps in its ring: nothing here is hot, and poll(2)
+//! reads more easily.
+//! Not here: starting (`daemon::start`), the numbers (`daemon::counters`).
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::Receiver;
+
+use crate::admin::metrics::{Exposition, Kind};
+use crate::config::{self, Config};
+use crate::sys::clock::Clock;
+use crate::sys::event::Doorbell;
+use crate::sys::process::notify;
+use crate::sys::signals::{Signal, Signals};
+use crate::sys::socket::wait_readable;
+use crate::time::{Duration, Instant};
+
+use super::admin::{Admin, Facts};
+use super::counters::{self, Counters};
+use super::http::{FromWorker, ToWorker, TreeState};
+use super::logger;
+use super::settings::Settings;
+use super::topology::{TreeLine, WorkerLine};
+use super::tree::TreeCounters;
+
+/// What control is given.
+pub struct Parts {
+    /// Signals as bytes.
+    pub signals: Signals,
+    /// Words of the workers.
+    pub inbox: Receiver<(usize, FromWorker)>,
+    /// Rung when there are some.
+    pub doorbell: Doorbell,
+    /// The admin listener, if any.
+    pub admin: Option<Admin>,
+    /// The workers.
+    pub workers: Vec<WorkerLine>,
+    /// What they count.
+    pub counters: Vec<Arc<Counters>>,
+    /// The tree thread.
+    pub tree: TreeLine,
+    /// What it counts.
+    pub tree_counters: Arc<TreeCounters>,
+    /// What it tells without a message.
+    pub tree_state: Arc<TreeState>,
+    /// Where it listens, ports filled in.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// See the module.
+pub struct Control {
+    parts: Parts,
+    config: Config,
+    file: Option<PathBuf>,
+    clock: Clock,
+    ready: usize,
+    drained: usize,
+    /// When the workers are told to end at once; set by the first order to stop.
+    deadline: Option<Instant>,
+    reloads: [u64; 2],
+}
+
+/// How long workers have to obey an order to end at once.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// In charge of `parts`.
+    #[must_use]
+    pub fn new(parts: Parts, config: Config, file: Option<PathBuf>) -> Self {
+        let clock = Clock::default();
+        Self { parts, config, file, clock, ready: 0, drained: 0, deadline: None, reloads: [0; 2] }
+    }
+
+    /// Runs until all workers have ended.
+    ///
+    /// # Errors
+    /// What made a worker give up.
+    pub fn run(mut self) -> Result<(), String> {
+        while self.drained < self.parts.workers.len() {
+            let ready = self.wait()?;
+            if ready.get(1) == Some(&true) {
+                self.parts.doorbell.clear();
+            }
+            while let Ok((number, word)) = self.parts.inbox.try_recv() {
+                self.handle_word(number, word)?;
+            }
+            while let Some(signal) = self.parts.signals.take() {
+                self.handle_signal(signal);
+            }
+            self.serve_admin(&ready);
+            let now = self.clock.now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                return self.stop_now();
+            }
+        }
+        self.parts.tree.stop();
+        log::info!("stopped");
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Vec<bool>, String> {
+        let parts = &self.parts;
+        let mut sources = vec![(parts.signals.as_fd(), false), (parts.doorbell.as_fd(), false)];
+        sources.extend(parts.admin.iter().flat_map(Admin::sources));
+        let timeout = match self.deadline {
+            Some(deadline) => deadline.since(self.clock.now()).min(Duration::from_millis(100)),
+            None => Duration::from_secs(1),
+        };
+        wait_readable(&sources, timeout).map_err(|error| format!("poll failed: {error}"))
+    }
+
+    fn handle_word(&mut self, number: usize, word: FromWorker) -> Result<(), String> {
+        match word {
+            FromWorker::Ready => {
+                self.ready += 1;
+                if self.ready == self.parts.workers.len() {
+                    notify("READY=1");
+                    for address in &self.parts.addresses {
+                        log::info!(
+                            "serving {} at http://{address}/",
+                            self.config.tree.root.display()
+                        );
+                    }
+                }
+                Ok(())
+            }
+            FromWorker::Drained => {
+                self.drained += 1;
+                Ok(())
+            }
+            FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
+        }
+    }
+
+    fn handle_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Reload if self.deadline.is_none() => self.reload(),
+            Signal::Reload => {}
+            Signal::Stop => self.stop(),
+        }
+    }
+
+    /// The first order lets responses in flight finish, the second does not.
+    fn stop(&mut self) {
+        let now = self.clock.now();
+        if self.deadline.is_some() {
+            self.deadline = Some(now);
+            return;
+        }
+        notify("STOPPING=1");
+        let grace = self.config.server.grace;
+        log::info!("stopping: responses in flight have {} s", grace.as_secs_f64());
+        self.deadline = Some(now.after(grace));
+        for worker in &self.parts.workers {
+            worker.order(ToWorker::Drain);
+        }
+    }
+
+    fn stop_now(&mut self) -> Result<(), String> {
+        log::info!("stopping: the time for responses in flight is over");
+        for worker in &self.parts.workers {
+            worker.order(ToWorker::Stop);
+        }
+        let end = self.clock.now().after(LAST_WORDS);
+        while self.drained < self.parts.workers.len() && self.clock.now() < end {
+            if let Ok((number, word)) = self.parts.inbox.recv_timeout(LAST_WORDS) {
+                self.handle_word(number, word)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what can change while running, and says what cannot.
+    fn reload(&mut self) {
+        let Some(file) = &self.file else {
+            log::warn!("SIGHUP: there is no file to reload (`peerage serve`)");
+            return;
+        };
+        notify("RELOADING=1");
+        let new = match config::load(file) {
+            Ok(new) => new,
+            Err(errors) => {
+                self.reloads[1] += 1;
+                log::error!("SIGHUP: the old configuration stays in force:\n{errors}");
+                notify("READY=1");
+                return;
+            }
+        };
+        for key in self.config.diff_restart(&new) {
+            log::warn!("SIGHUP: {key} changed; it needs a restart, and keeps its old value");
+        }
+        let settings = Arc::new(Settings::new(&new));
+        for worker in &self.parts.workers {
+            worker.order(ToWorker::Settings(Arc::clone(&settings)));
+        }
+        logger::set_level(new.log.level);
+        self.config = keep_fixed(new, &self.config);
+        self.reloads[0] += 1;
+        log::info!("SIGHUP: {} is in force", file.display());
+        notify("READY=1");
+    }
+
+    fn serve_admin(&mut self, ready: &[bool]) {
+        let now = self.clock.now();
+        let Some(mut admin) = self.parts.admin.take() else { return };
+        let is_ready = self.ready == self.parts.workers.len() && self.deadline.is_none();
+        let facts = Facts { is_ready, metrics: &|| self.metrics(is_ready) };
+        admin.handle(now, ready.get(2..).unwrap_or_default(), &facts);
+        self.parts.admin = Some(admin);
+    }
+
+    fn metrics(&self, is_ready: bool) -> String {
+        let mut out = Exposition::default();
+        out.family("peerage_ready", Kind::Gauge, "1 while new requests are welcome.");
+        out.sample("peerage_ready", "", is_ready.into());
+        out.family("peerage_workers", Kind::Gauge, "Serving threads.");
+        out.sample("peerage_workers", "", self.parts.workers.len() as u64);
+        out.family("peerage_reloads_total", Kind::Counter, "Reloads of the configuration.");
+        out.sample("peerage_reloads_total", "result=\"done\"", self.reloads[0]);
+        out.sample("peerage_reloads_total", "result=\"refused\"", self.reloads[1]);
+        let tree = &self.parts.tree_counters;
+        out.family("peerage_tree_watching", Kind::Gauge, "1 while every directory is watched.");
+        let watching = self.parts.tree_state.is_watching.load(Ordering::Relaxed);
+        out.sample("peerage_tree_watching", "", watching.into());
+        out.family("peerage_tree_watches", Kind::Gauge, "Directories watched.");
+        out.sample("peerage_tree_watches", "", tree.watches.load(Ordering::Relaxed));
+        out.family("peerage_tree_changes_total", Kind::Counter, "Changes of the tree seen.");
+        out.sample("peerage_tree_changes_total", "", tree.changes.load(Ordering::Relaxed));
+        let help = "Times changes were lost and all was looked at anew.";
+        out.family("peerage_tree_overflows_total", Kind::Counter, help);
+        out.sample("peerage_tree_overflows_total", "", tree.overflows.load(Ordering::Relaxed));
+        let help = "Times pages of files may have left memory, so that residency is asked anew.";
+        out.family("peerage_reclaim_epochs_total", Kind::Counter, help);
+        let epoch = self.parts.tree_state.reclaim_epoch.load(Ordering::Relaxed);
+        out.sample("peerage_reclaim_epochs_total", "", epoch);
+        counters::expose(&self.parts.counters, &mut out);
+        out.into_text()
+    }
+}
+
+/// `new`, but for what needs a restart: that stays as it is in force, so that the next reload
+/// compares with the truth.
+fn keep_fixed(new: Config, old: &Config) -> Config {
+    let mut kept = new;
+    let (grace, server_name) = (kept.server.grace, kept.server.server_name.clone());
+    kept.server = config::Server { grace, server_name, ..old.server.clone() };
+    kept.tree.root.clone_from(&old.tree.root);
+    kept.tree.watch = old.tree.watch;
+    kept.tree.open_files_max = old.tree.open_files_max;
+    kept.tree.hot_bytes_max = old.tree.hot_bytes_max;
+    kept.limits.connections_per_worker = old.limits.connections_per_worker;
+    kept.admin.clone_from(&old.admin);
+    kept
+}

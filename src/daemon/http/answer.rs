@@ -1,0 +1,373 @@
+//! From a parsed request to the pieces of its answer.
+//!
+//! Input: a request.   Output: pieces in the connection's outgoing batch, or the reason to wait.
+//! Thread: one worker; no system call, lock or allocation on a hit.
+//! Not here: syntax and framing (`http`), sending (`daemon::http::send`).
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use crate::cache::key::{self, Key as FileName};
+use crate::cache::way_out::{self, Circumstances, WayOut};
+use crate::http::encoding;
+use crate::http::head::Persistence;
+use crate::http::hosts::HostName;
+use crate::http::range::ByteRange;
+use crate::http::reply::{self, Context, Extra, Gather, Plan};
+use crate::http::target::{self, Target};
+use crate::http::{Method, Request, Status};
+use crate::limits::{CHUNK_BYTES, OPEN_TRIES_MAX};
+use crate::stdx::slab::Key;
+use crate::sys::mapping::Mapping;
+use crate::sys::outgoing::Outgoing;
+
+use super::Shared;
+use super::conn::{Connection, Descriptor, Stream};
+use super::files::{Lookup, Version, sibling_key};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its answer is in the batch.
+    Done,
+    /// Its head is in the batch, its body follows as a stream: the batch must be sent.
+    Streams,
+    /// It waits for something; nothing of it is in the batch.
+    Waits,
+}
+
+/// A request's name resolved, or what it is refused with.
+enum Resolved {
+    File(Rc<Version>),
+    Status(Status, bool),
+    Options,
+    Waits,
+}
+
+struct Gathering<'a> {
+    out: &'a mut Outgoing,
+    mapping: Option<&'a Rc<Mapping>>,
+}
+
+impl Gather for Gathering<'_> {
+    fn own(&mut self) -> &mut Vec<u8> {
+        self.out.own()
+    }
+
+    fn file(&mut self, range: ByteRange) {
+        if let Some(mapping) = self.mapping {
+            self.out.push_file(mapping, &(range.first..range.last + 1));
+        }
+    }
+}
+
+impl Shared {
+    /// Answers `request` into `out`, which may hold earlier answers of the same batch.
+    pub(super) fn answer(
+        &mut self,
+        id: Key,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        out: &mut Outgoing,
+    ) -> Answer {
+        // Only a batch that is empty may wait: what is answered already must not.
+        let waiter = out.is_empty().then_some(id);
+        match self.resolve(request, waiter) {
+            Resolved::Waits => self.wait(conn, request, out),
+            Resolved::Options => {
+                self.emit_options(conn, request, out);
+                Answer::Done
+            }
+            Resolved::Status(status, keep) => {
+                self.emit_status(conn, request, status, keep, out);
+                Answer::Done
+            }
+            Resolved::File(version) => self.answer_file(id, conn, request, &version, out),
+        }
+    }
+
+    fn wait(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        out: &mut Outgoing,
+    ) -> Answer {
+        if !out.is_empty() {
+            return Answer::Waits;
+        }
+        conn.tries += 1;
+        if conn.tries > OPEN_TRIES_MAX {
+            self.emit_status(conn, request, Status::ServiceUnavailable, true, out);
+            return Answer::Done;
+        }
+        Answer::Waits
+    }
+
+    fn resolve(&mut self, request: &Request<'_, '_>, waiter: Option<Key>) -> Resolved {
+        match self.resolve_inner(request, waiter) {
+            Ok(resolved) => resolved,
+            // A path that is not one leaves doubt about what the client means: close.
+            Err(status) => Resolved::Status(status, status != Status::BadRequest),
+        }
+    }
+
+    fn resolve_inner(
+        &mut self,
+        request: &Request<'_, '_>,
+        waiter: Option<Key>,
+    ) -> Result<Resolved, Status> {
+        let settings = Rc::clone(&self.settings);
+        let mut foreign = HostName::new();
+        let (authority, path) = match target::parse(request.method, request.target) {
+            Ok(Target::Path { authority, path }) => (authority.unwrap_or(request.host), path),
+            Ok(Target::Server) => return Ok(Resolved::Options),
+            // CONNECT names an authority: it is a method we do not have, not a malformed path.
+            Err(_) if request.method == Method::Other => (request.host, &b"/"[..]),
+            Err(status) => return Err(status),
+        };
+        let (site, directory) = settings.site(authority, &mut foreign)?;
+        match request.method {
+            Method::Get => {}
+            Method::Head if site.head => {}
+            Method::Options if site.options => return Ok(Resolved::Options),
+            _ => return Err(Status::MethodNotAllowed),
+        }
+        let name = &mut self.name;
+        key::begin(directory, name);
+        target::decode_path(path, settings.dot_files, name)?;
+        if name.ends_with(b"/") && (site.index.is_empty() || !key::append(name, &site.index)) {
+            return Err(Status::NotFound);
+        }
+        let found = self.files.lookup(name, self.now, &settings, waiter, &mut self.ring);
+        let version = match found {
+            Lookup::Found(version) => version,
+            Lookup::Absent(status) => return Err(status),
+            Lookup::Opening => return Ok(Resolved::Waits),
+        };
+        self.counters.table_hits.add(1);
+        if version.codings.is_empty() {
+            return Ok(Resolved::File(version));
+        }
+        Ok(self.resolve_sibling(request, version, waiter))
+    }
+
+    fn resolve_sibling(
+        &mut self,
+        request: &Request<'_, '_>,
+        version: Rc<Version>,
+        waiter: Option<Key>,
+    ) -> Resolved {
+        let Some(coding) = encoding::choose(request.accept_encoding, version.codings) else {
+            return Resolved::File(version);
+        };
+        let settings = Rc::clone(&self.settings);
+        let name: &FileName = &self.name;
+        let sibling = sibling_key(name, coding);
+        match self.files.lookup(&sibling, self.now, &settings, waiter, &mut self.ring) {
+            Lookup::Found(sibling) => Resolved::File(sibling),
+            // It went since: the file itself is right for everybody.
+            Lookup::Absent(_) => Resolved::File(version),
+            Lookup::Opening => Resolved::Waits,
+        }
+    }
+
+    fn answer_file(
+        &mut self,
+        id: Key,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        version: &Rc<Version>,
+        out: &mut Outgoing,
+    ) -> Answer {
+        let plan = if request.present.condition || request.present.range {
+            reply::plan(request, &version.prepared, self.settings.ranges_max, &self.date)
+        } else {
+            Plan::Whole
+        };
+        let head_only = request.method == Method::Head;
+        let body = if head_only { None } else { span(&plan, version.prepared.file_len()) };
+        let Some(body) = body else {
+            self.emit_file(conn, request, version, &plan, head_only, out);
+            return Answer::Done;
+        };
+        let way = way_out::choose(Circumstances {
+            body_bytes: body.end - body.start,
+            file_open: version.file.is_some(),
+            socket_open: self.can_install && !matches!(conn.descriptor, Descriptor::Refused),
+        });
+        let single = !matches!(plan, Plan::Parts(_));
+        if single && (way == WayOut::Sendfile || body.end - body.start > CHUNK_BYTES) {
+            return self.answer_stream(id, conn, request, version, (&plan, body, way), out);
+        }
+        if let Some(at) = self.first_absent(&plan, &body, version) {
+            let waiter = out.is_empty().then_some(id);
+            self.files.page_in(version, at, waiter, &mut self.ring, &self.counters);
+            return Answer::Waits;
+        }
+        self.emit_file(conn, request, version, &plan, false, out);
+        Answer::Done
+    }
+
+    /// The first byte that the answer needs and that is not known to be in memory.
+    fn first_absent(&self, plan: &Plan, body: &Range<u64>, version: &Version) -> Option<u64> {
+        let epoch = self.files.epoch();
+        let absent = |range: &Range<u64>| {
+            let until = version.resident_until(range, epoch);
+            (until < range.end).then_some(until)
+        };
+        match plan {
+            Plan::Parts(parts) => {
+                parts.iter().find_map(|part| absent(&(part.first..part.last + 1)))
+            }
+            _ => absent(body),
+        }
+    }
+
+    fn answer_stream(
+        &mut self,
+        id: Key,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        version: &Rc<Version>,
+        (plan, body, way): (&Plan, Range<u64>, WayOut),
+        out: &mut Outgoing,
+    ) -> Answer {
+        if way == WayOut::Sendfile && matches!(conn.descriptor, Descriptor::None) {
+            if out.is_empty() {
+                self.ring.install(id, conn.socket);
+            }
+            return Answer::Waits;
+        }
+        self.emit_file(conn, request, version, plan, true, out);
+        out.set_more_follows(true);
+        conn.stream = Some(Stream { version: Rc::clone(version), left: body, way });
+        Answer::Streams
+    }
+
+    fn emit_file(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        version: &Version,
+        plan: &Plan,
+        head_only: bool,
+        out: &mut Outgoing,
+    ) {
+        let persistence = self.begin_answer(conn, request, true);
+        let settings = Rc::clone(&self.settings);
+        let context = Context {
+            date: &self.date,
+            server_name: &settings.server_name,
+            persistence,
+            head_only: head_only || request.method == Method::Head,
+        };
+        let mut gathering = Gathering { out, mapping: version.mapping.as_ref() };
+        reply::emit(plan, &version.prepared, &self.boundary, &context, &mut gathering);
+        self.counters.count_response(request.method, plan.status());
+    }
+
+    fn emit_options(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        out: &mut Outgoing,
+    ) {
+        let persistence = self.begin_answer(conn, request, true);
+        let settings = Rc::clone(&self.settings);
+        let mut foreign = HostName::new();
+        let allow =
+            settings.site(request.host, &mut foreign).map_or(ALLOW_ALL, |site| &site.0.allow);
+        let context = self.context(&settings.server_name, persistence, false);
+        reply::emit_status(Status::NoContent, Extra::Allow(allow), &context, out.own());
+        self.counters.count_response(request.method, Status::NoContent);
+    }
+
+    fn emit_status(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        status: Status,
+        keep: bool,
+        out: &mut Outgoing,
+    ) {
+        let persistence = self.begin_answer(conn, request, keep);
+        let settings = Rc::clone(&self.settings);
+        let mut foreign = HostName::new();
+        let extra = match status {
+            Status::MethodNotAllowed => {
+                let site = settings.site(request.host, &mut foreign);
+                Extra::Allow(site.map_or(ALLOW_ALL, |site| &site.0.allow))
+            }
+            Status::ServiceUnavailable => Extra::RetryAfter(1),
+            _ => Extra::None,
+        };
+        let head_only = request.method == Method::Head;
+        let context = self.context(&settings.server_name, persistence, head_only);
+        reply::emit_status(status, extra, &context, out.own());
+        self.counters.count_response(request.method, status);
+    }
+
+    /// Answers bytes that are no request, or one whose end is unknown: the connection closes.
+    pub(super) fn emit_refusal(
+        &mut self,
+        conn: &mut Connection,
+        status: Status,
+        out: &mut Outgoing,
+    ) {
+        conn.is_closing = true;
+        conn.lingers = true;
+        conn.answers += 1;
+        let settings = Rc::clone(&self.settings);
+        let context = self.context(&settings.server_name, Persistence::Close, false);
+        reply::emit_status(status, Extra::None, &context, out.own());
+        self.counters.refused_requests.add(1);
+        self.counters.count_response(Method::Other, status);
+    }
+
+    fn context<'a>(
+        &'a self,
+        server_name: &'a str,
+        persistence: Persistence,
+        head_only: bool,
+    ) -> Context<'a> {
+        Context { date: &self.date, server_name, persistence, head_only }
+    }
+
+    /// Counts the answer to `request` and decides whether the connection lives on.
+    fn begin_answer(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        keep: bool,
+    ) -> Persistence {
+        let more_allowed = conn.http.handle_answer(self.now, &self.settings.http);
+        if conn.answers == 0 {
+            conn.begun = self.now;
+        }
+        conn.answers += 1;
+        conn.tries = 0;
+        let persistence = reply::persistence(request, keep && more_allowed && !self.is_draining);
+        if persistence == Persistence::Close {
+            conn.is_closing = true;
+            conn.lingers |= !keep;
+        }
+        persistence
+    }
+}
+
+const ALLOW_ALL: &str = "GET, HEAD, OPTIONS";
+
+/// The bytes of the file that a plan sends, from the first to the last; `None` for none.
+fn span(plan: &Plan, len: u64) -> Option<Range<u64>> {
+    let range = |range: &ByteRange| range.first..range.last + 1;
+    match plan {
+        Plan::Whole => (len > 0).then_some(0..len),
+        Plan::Part(part) => Some(range(part)),
+        Plan::Parts(parts) => {
+            let start = parts.iter().map(|part| part.first).min()?;
+            let end = parts.iter().map(|part| part.last + 1).max()?;
+            Some(start..end)
+        }
+        Plan::NotModified | Plan::Refused(_) => None,
+    }
+}

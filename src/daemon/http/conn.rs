@@ -1,0 +1,98 @@
+//! One connection of a worker: what was received, what is being sent, what it waits for.
+//!
+//! Owns: the socket's number, the bytes received ahead (bounded by `BACKLOG_BYTES_MAX`), the body
+//! being streamed.   Thread: one worker.
+//! Not here: the protocol's state (`http::Conn`), moving bytes (`daemon::http::send`).
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use crate::cache::way_out::WayOut;
+use crate::http;
+use crate::sys::uring::Socket;
+use crate::time::Instant;
+
+use super::files::Version;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Reading requests.
+    Reading,
+    /// A send is in flight.
+    Sending,
+    /// A request waits for its file to be opened or paged in, or for a descriptor.
+    Waiting,
+    /// A body is streamed: waits for the socket or for a piece of the file.
+    Streaming,
+}
+
+/// Whether the socket has an ordinary descriptor, which sendfile needs.
+#[derive(Debug)]
+pub enum Descriptor {
+    /// Not asked for yet.
+    None,
+    /// It has one.
+    Open(OwnedFd),
+    /// The kernel would not give one.
+    Refused,
+}
+
+/// A body that leaves in steps.
+pub struct Stream {
+    pub version: Rc<Version>,
+    pub left: Range<u64>,
+    pub way: WayOut,
+}
+
+/// See the module.
+pub struct Connection {
+    pub socket: Socket,
+    pub http: http::Conn,
+    pub doing: Doing,
+    /// Bytes received and not consumed yet.
+    pub backlog: Vec<u8>,
+    /// A receive is armed.
+    pub is_receiving: bool,
+    /// The receive was cancelled since the backlog is too long.
+    pub is_paused: bool,
+    /// The client will send no more.
+    pub has_ended: bool,
+    /// The connection ends once what was answered is sent.
+    pub is_closing: bool,
+    /// The client may still be sending: read over what comes before closing.
+    pub lingers: bool,
+    pub descriptor: Descriptor,
+    pub stream: Option<Stream>,
+    /// Answers in the send under way, and when the first of them was begun.
+    pub answers: u32,
+    pub begun: Instant,
+    /// How often the request at hand has waited.
+    pub tries: u8,
+    /// The other end, where connections are counted by it.
+    pub address: Option<IpAddr>,
+}
+
+impl Connection {
+    pub const fn new(socket: Socket, now: Instant) -> Self {
+        Self {
+            socket,
+            http: http::Conn::new(now),
+            doing: Doing::Reading,
+            backlog: Vec::new(),
+            is_receiving: false,
+            is_paused: false,
+            has_ended: false,
+            is_closing: false,
+            lingers: false,
+            descriptor: Descriptor::None,
+            stream: None,
+            answers: 0,
+            begun: now,
+            tries: 0,
+            address: None,
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! The files a worker has open: found, opened, looked at again, paged in, dropped when they change.
+//!
+//! Input: keys, completions of opens and page-ins, changes seen by the tree thread.
+//! Output: `Lookup`, and the connections that waited.
+//! Owns: the table of open files, bounded by its capacity; opens and page-ins under way, bounded by
+//! the worker's connections.   Thread: one worker.
+//! Invariants: a file is served only if its version was seen within its age bound; a version that
+//! was changed in place is marked broken before the next byte of it is sent.
+//! Not here: what is answered (`daemon::http::answer`), watching (`daemon::tree`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::cache::key;
+use crate::cache::residency::Residency;
+use crate::cache::table::Table;
+use crate::cache::way_out::SENDFILE_BYTES_MIN;
+use crate::http::Status;
+use crate::http::encoding::{Coding, Codings};
+use crate::http::head::{Description, Prepared};
+use crate::stdx::slab::{Key, Slab};
+use crate::sys::mapping::Mapping;
+use crate::sys::tree::{Identity, Kind, identify};
+use crate::sys::uring::{Errno, Ring};
+use crate::time::{Duration, Instant};
+
+use super::super::counters::Counters;
+use super::super::settings::Settings;
+
+/// What the tree thread tells all workers without a message.
+#[derive(Debug, Default)]
+pub struct TreeState {
+    /// Whether every directory is watched, so that changes are told.
+    pub is_watching: AtomicBool,
+    /// Rises when pages of files may have been reclaimed.
+    pub reclaim_epoch: AtomicU64,
+}
+
+/// One version of one file.
+pub struct Version {
+    /// The file's bytes; `None` for an empty file.
+    pub mapping: Option<Rc<Mapping>>,
+    /// The open file, where it is large enough for sendfile and the budget allowed.
+    pub file: Option<OpenFile>,
+    /// Its response head.
+    pub prepared: Prepared,
+    /// Precompressed siblings seen beside it when it was opened.
+    pub codings: Codings,
+    identity: Identity,
+    residency: RefCell<Residency>,
+    /// Page-ins under way.
+    paging: RefCell<Vec<(u64, Key)>>,
+}
+
+impl Version {
+    /// Says that it was changed in place: no further byte of it may be sent.
+    pub fn mark_broken(&self) {
+        if let Some(mapping) = &self.mapping {
+            mapping.mark_broken();
+        }
+    }
+
+    /// Whether it was changed in place.
+    pub fn is_broken(&self) -> bool {
+        self.mapping.as_ref().is_some_and(|mapping| mapping.is_broken())
+    }
+
+    /// The end of what may be sent now of `range`, without waiting for a disk.
+    pub fn resident_until(&self, range: &Range<u64>, epoch: u64) -> u64 {
+        self.residency.borrow().until(range, epoch)
+    }
+}
+
+/// A file kept open, on the budget of descriptors.
+pub struct OpenFile {
+    /// The file.
+    pub file: File,
+    budget: Rc<Cell<usize>>,
+}
+
+impl OpenFile {
+    fn new(file: File, budget: &Rc<Cell<usize>>) -> Option<Self> {
+        budget.set(budget.get().checked_sub(1)?);
+        Some(Self { file, budget: Rc::clone(budget) })
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.budget.set(self.budget.get() + 1);
+    }
+}
+
+enum Entry {
+    Present { version: Rc<Version>, checked: Instant, is_watched: bool },
+    Absent { status: Status, checked: Instant },
+}
+
+/// What is known of a key.
+pub enum Lookup {
+    /// Serve this.
+    Found(Rc<Version>),
+    /// Answer this status.
+    Absent(Status),
+    /// It is being opened; ask again when told.
+    Opening,
+}
+
+/// A file on its way to being opened.
+struct Opening {
+    key: Box<[u8]>,
+    waiters: Vec<Key>,
+    /// The file changed since: what comes out must be opened again.
+    is_stale: bool,
+    /// A symbolic link is on the way: its target is not watched.
+    through_link: bool,
+    /// Siblings still to be looked for, and those found.
+    probing: Option<Probing>,
+}
+
+struct Probing {
+    file: File,
+    next: usize,
+    found: Codings,
+}
+
+struct PageIn {
+    version: Rc<Version>,
+    start: u64,
+    epoch: u64,
+    waiters: Vec<Key>,
+}
+
+/// See the module.
+pub struct Files {
+    table: Table<Entry>,
+    openings: Slab<Opening>,
+    opening_by_key: HashMap<Box<[u8]>, Key>,
+    page_ins: Slab<PageIn>,
+    root: OwnedFd,
+    tree: Arc<TreeState>,
+    /// Descriptors of large files that may still be kept open.
+    descriptors_left: Rc<Cell<usize>>,
+}
+
+/// How long the outcome "there is no such file" holds, so that those who waited for it hear it.
+const ABSENCE: Duration = Duration::from_millis(100);
+
+impl Files {
+    /// Nothing open yet.
+    pub fn new(
+        capacity: usize,
+        descriptors: Rc<Cell<usize>>,
+        root: OwnedFd,
+        tree: Arc<TreeState>,
+    ) -> Self {
+        Self {
+            table: Table::new(capacity),
+            openings: Slab::new(usize::MAX),
+            opening_by_key: HashMap::new(),
+            page_ins: Slab::new(usize::MAX),
+            root,
+            tree,
+            descriptors_left: descriptors,
+        }
+    }
+
+    /// How many entries the table holds.
+    pub const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The epoch of memory reclaim.
+    pub fn epoch(&self) -> u64 {
+        self.tree.reclaim_epoch.load(Ordering::Relaxed)
+    }
+
+    /// What is known of `key` at `now`. Begins to open it where nothing is; `waiter` is then told.
+    pub fn lookup(
+        &mut self,
+        key: &[u8],
+        now: Instant,
+        settings: &Settings,
+        waiter: Option<Key>,
+        ring: &mut Ring,
+    ) -> Lookup {
+        if let Some(id) = self.table.find(key) {
+            match self.table.value(id).expect("just found") {
+                Entry::Absent { status, checked } if now.since(*checked) < ABSENCE => {
+                    return Lookup::Absent(*status);
+                }
+                Entry::Absent { .. } => {}
+                Entry::Present { version, checked, is_watched } => {
+                    if version.is_broken() {
+                        self.open(key, settings, waiter, ring);
+                        return Lookup::Opening;
+                    }
+                    let age = now.since(*checked);
+                    // A watched file is looked at again behind the request's back: the watch is what
+                    // counts, this heals a lost event. An unwatched one has no other guard.
+                    let bound =
+                        if *is_watched { settings.recheck_watched } else { settings.recheck };
+                    if age < bound {
+                        return Lookup::Found(Rc::clone(version));
+                    }
+                    if *is_watched {
+                        let version = Rc::clone(version);
+                        self.open(key, settings, None, ring);
+                        return Lookup::Found(version);
+                    }
+                }
+            }
+        }
+        self.open(key, settings, waiter, ring);
+        Lookup::Opening
+    }
+
+    fn open(&mut self, key: &[u8], settings: &Settings, waiter: Option<Key>, ring: &mut Ring) {
+        if let Some(tag) = self.opening_by_key.get(key) {
+            let opening = self.openings.find_mut(*tag).expect("indexed openings exist");
+            opening.waiters.extend(waiter);
+            return;
+        }
+        let opening = Opening {
+            key: key.into(),
+            waiters: waiter.into_iter().collect(),
+            is_stale: false,
+            through_link: false,
+            probing: None,
+        };
+        let Ok(tag) = self.openings.insert(opening) else {
+            unreachable!("its bound is the index's")
+        };
+        self.opening_by_key.insert(key.into(), tag);
+        // First without links: then the watch on the directory sees every change.
+        self.submit_open(tag, settings, false, "", ring);
+    }
+
+    fn submit_open(
+        &mut self,
+        tag: Key,
+        settings: &Settings,
+        links: bool,
+        suffix: &str,
+        ring: &mut Ring,
+    ) {
+        let opening = self.openings.find(tag).expect("under way");
+        let name: Vec<u8> = key::file_name(&opening.key)
+            .iter()
+            .chain(suffix.as_bytes())
+            .copied()
+            .filter(|byte| *byte != 0)
+            .collect();
+        let path = CString::new(name).expect("NUL bytes are left out");
+        ring.open(tag, &self.root, path, links && settings.follow_symlinks);
+    }
+
+    /// An open is over. Returns who waited for it, if that was the last step.
+    pub fn handle_opened(
+        &mut self,
+        tag: Key,
+        result: Result<File, Errno>,
+        now: Instant,
+        settings: &Settings,
+        ring: &mut Ring,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        let opening = self.openings.find_mut(tag).expect("opens complete once");
+        if let Some(probing) = &mut opening.probing {
+            if result.as_ref().is_ok_and(|file| matches!(identify(file), Ok((_, Kind::File)))) {
+                probing.found.insert(Coding::ALL[probing.next]);
+            }
+            probing.next += 1;
+            return self.probe_or_finish(tag, now, settings, ring, counters);
+        }
+        let file = match result {
+            Ok(file) => file,
+            Err(Errno(libc::ELOOP)) if !opening.through_link && settings.follow_symlinks => {
+                opening.through_link = true;
+                self.submit_open(tag, settings, true, "", ring);
+                return Vec::new();
+            }
+            // EAGAIN: something was renamed while the kernel walked the path (openat2(2)).
+            Err(Errno(libc::EAGAIN)) => {
+                let links = opening.through_link;
+                self.submit_open(tag, settings, links, "", ring);
+                return Vec::new();
+            }
+            Err(error) => return self.finish_absent(tag, status_of(error), now, counters),
+        };
+        let content_type = settings.content_type(&opening.key);
+        let is_sibling = opening.key.contains(&0);
+        let probes = !is_sibling && settings.is_compressible(content_type);
+        let next = if probes { 0 } else { Coding::ALL.len() };
+        opening.probing = Some(Probing { file, next, found: Codings::NONE });
+        self.probe_or_finish(tag, now, settings, ring, counters)
+    }
+
+    fn probe_or_finish(
+        &mut self,
+        tag: Key,
+        now: Instant,
+        settings: &Settings,
+        ring: &mut Ring,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        let opening = self.openings.find_mut(tag).expect("under way");
+        let probing = opening.probing.as_ref().expect("probing");
+        if let Some(coding) = Coding::ALL.get(probing.next) {
+            self.submit_open(tag, settings, true, coding.suffix(), ring);
+            return Vec::new();
+        }
+        if opening.is_stale {
+            opening.is_stale = false;
+            opening.probing = None;
+            opening.through_link = false;
+            self.submit_open(tag, settings, false, "", ring);
+            return Vec::new();
+        }
+        self.finish_present(tag, now, settings, counters)
+    }
+
+    fn finish_absent(
+        &mut self,
+        tag: Key,
+        status: Status,
+        now: Instant,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        let opening = self.take_opening(tag);
+        self.insert(&opening.key, Entry::Absent { status, checked: now }, counters);
+        opening.waiters
+    }
+
+    fn finish_present(
+        &mut self,
+        tag: Key,
+        now: Instant,
+        settings: &Settings,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        counters.table_misses.add(1);
+        let opening = self.take_opening(tag);
+        let probing = opening.probing.expect("probing is over");
+        let is_watched = self.tree.is_watching.load(Ordering::Acquire) && !opening.through_link;
+        let entry = match self.version(&opening.key, probing.file, probing.found, settings) {
+            Ok(version) => Entry::Present { version, checked: now, is_watched },
+            Err(status) => Entry::Absent { status, checked: now },
+        };
+        self.insert(&opening.key, entry, counters);
+        opening.waiters
+    }
+
+    fn take_opening(&mut self, tag: Key) -> Opening {
+        let opening = self.openings.remove(tag).expect("under way");
+        self.opening_by_key.remove(&opening.key);
+        opening
+    }
+
+    fn insert(&mut self, key: &[u8], entry: Entry, counters: &Counters) {
+        let before = self.table.len();
+        let (_, left) = self.table.insert(key, entry);
+        if left.is_some() && self.table.len() == before && before == self.table.capacity() {
+            counters.table_evictions.add(1);
+        }
+        drop(left);
+        counters.table_files.set(self.table.len() as u64);
+    }
+
+    /// The version that `file` is: the one already open, if it is still the same.
+    fn version(
+        &mut self,
+        name: &[u8],
+        file: File,
+        codings: Codings,
+        settings: &Settings,
+    ) -> Result<Rc<Version>, Status> {
+        let (identity, kind) = identify(&file).map_err(|_| Status::InternalServerError)?;
+        if kind != Kind::File {
+            return Err(Status::NotFound);
+        }
+        if let Some(id) = self.table.find(name)
+            && let Some(Entry::Present { version, .. }) = self.table.value(id)
+        {
+            if version.identity == identity && version.codings == codings && !version.is_broken() {
+                return Ok(Rc::clone(version));
+            }
+            if version.identity.is_same_file(&identity) && version.identity != identity {
+                // The same inode with other bytes: it was written in place.
+                version.mark_broken();
+            }
+        }
+        let mapping = if identity.len == 0 {
+            None
+        } else {
+            let mapping = Mapping::new(&file, identity.len);
+            Some(Rc::new(mapping.map_err(|_| Status::ServiceUnavailable)?))
+        };
+        let large = identity.len >= SENDFILE_BYTES_MIN;
+        let file = large.then(|| OpenFile::new(file, &self.descriptors_left)).flatten();
+        Ok(Rc::new(Version {
+            mapping,
+            file,
+            prepared: prepare(name, &identity, codings, settings),
+            codings,
+            identity,
+            residency: RefCell::new(Residency::new(identity.len)),
+            paging: RefCell::new(Vec::new()),
+        }))
+    }
+
+    /// Has the chunk of `version` that holds byte `at` read into memory; `waiter` is told when it is.
+    pub fn page_in(
+        &mut self,
+        version: &Rc<Version>,
+        at: u64,
+        waiter: Option<Key>,
+        ring: &mut Ring,
+        counters: &Counters,
+    ) {
+        let Some(mapping) = &version.mapping else { return };
+        let chunk = Residency::chunk(at, version.identity.len);
+        let under_way =
+            version.paging.borrow().iter().find(|(start, _)| *start == chunk.start).copied();
+        if let Some((_, tag)) = under_way {
+            let page_in = self.page_ins.find_mut(tag).expect("listed page-ins exist");
+            page_in.waiters.extend(waiter);
+            return;
+        }
+        counters.page_ins.add(1);
+        let page_in = PageIn {
+            version: Rc::clone(version),
+            start: chunk.start,
+            epoch: self.epoch(),
+            waiters: waiter.into_iter().collect(),
+        };
+        let Ok(tag) = self.page_ins.insert(page_in) else {
+            unreachable!("a chunk has one page-in")
+        };
+        version.paging.borrow_mut().push((chunk.start, tag));
+        ring.page_in(tag, mapping, &chunk);
+    }
+
+    /// A page-in is over. Returns who waited. EFAULT means that the file has become shorter: it is
+    /// marked broken, and those who waited find out.
+    pub fn handle_paged_in(&mut self, tag: Key, result: Result<(), Errno>) -> Vec<Key> {
+        let page_in = self.page_ins.remove(tag).expect("page-ins complete once");
+        page_in.version.paging.borrow_mut().retain(|(_, other)| *other != tag);
+        match result {
+            Ok(()) => {
+                page_in
+                    .version
+                    .residency
+                    .borrow_mut()
+                    .handle_paged_in(page_in.start, page_in.epoch);
+            }
+            Err(_) => page_in.version.mark_broken(),
+        }
+        page_in.waiters
+    }
+
+    /// The file `name` is not what it was. `in_place`: its bytes were changed, so responses under
+    /// way must not go on.
+    pub fn handle_change(&mut self, name: &[u8], in_place: bool) {
+        self.drop_key(name, in_place);
+        // It may be a sibling: then what was known of the file beside it is void as well.
+        for coding in Coding::ALL {
+            if let Some(base) = name.strip_suffix(coding.suffix().as_bytes()) {
+                self.drop_key(base, false);
+                self.drop_key(&sibling_key(base, coding), in_place);
+            }
+        }
+    }
+
+    /// Everything below the directory `name` may be something else. O(capacity).
+    pub fn handle_directory(&mut self, name: &[u8]) {
+        let is_below = |key: &[u8]| {
+            key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        self.mark_openings_stale(is_below);
+        self.table.remove_where(|key, _| is_below(key), drop);
+    }
+
+    /// Nothing that is open may be trusted any more.
+    pub fn flush(&mut self) {
+        self.mark_openings_stale(|_| true);
+        self.table.remove_where(|_, _| true, drop);
+    }
+
+    fn mark_openings_stale(&mut self, matches: impl Fn(&[u8]) -> bool) {
+        for (key, tag) in &self.opening_by_key {
+            if matches(key) {
+                self.openings.find_mut(*tag).expect("indexed openings exist").is_stale = true;
+            }
+        }
+    }
+
+    fn drop_key(&mut self, key: &[u8], in_place: bool) {
+        if let Some(tag) = self.opening_by_key.get(key) {
+            self.openings.find_mut(*tag).expect("indexed openings exist").is_stale = true;
+        }
+        if let Some(Entry::Present { version, .. }) = self.table.remove(key)
+            && in_place
+        {
+            version.mark_broken();
+        }
+    }
+}
+
+/// The key of the precompressed sibling of `name`. It differs from the key of the same file asked
+/// for by its own name, which has another type, by a NUL that no name has.
+pub fn sibling_key(name: &[u8], coding: Coding) -> Vec<u8> {
+    [name, b"\0", coding.suffix().as_bytes()].concat()
+}
+
+fn status_of(error: Errno) -> Status {
+    match error.0 {
+        libc::EACCES | libc::EPERM => Status::Forbidden,
+        libc::EMFILE | libc::ENFILE | libc::ENOMEM => Status::ServiceUnavailable,
+        libc::EIO => Status::InternalServerError,
+        // EXDEV: the path leads out of the root. ELOOP: a link that is not to be followed.
+        _ => Status::NotFound,
+    }
+}
+
+fn prepare(name: &[u8], identity: &Identity, codings: Codings, settings: &Settings) -> Prepared {
+    // A sibling has the type and the rules of the file that it is a sibling of.
+    let (shown, suffix) = match name.iter().position(|byte| *byte == 0) {
+        Some(nul) => (&name[..nul], &name[nul + 1..]),
+        None => (name, &[][..]),
+    };
+    let coding = Coding::ALL.into_iter().find(|coding| coding.suffix().as_bytes() == suffix);
+    let (directory, path) = settings.split(shown);
+    Prepared::new(&Description {
+        len: identity.len,
+        modified_nanos: identity.modified_nanos,
+        content_type: settings.content_type(path),
+        coding,
+        varies: coding.is_some() || !codings.is_empty(),
+        cache_control: settings.cache_control(directory, path),
+        server_name: &settings.server_name,
+        ranges: settings.ranges_max > 0,
+    })
+}

@@ -1,0 +1,529 @@
+//! A worker: one pinned thread, one ring, its listeners, its connections, its open files.
+//!
+//! Input: completions of its ring; messages from the tree thread and control, announced by its
+//! doorbell.   Output: responses; a word to control when it has drained or must give up.
+//! Owns: everything it touches, bounded by `connections_per_worker` and the table of open files.
+//! Thread: `http-N`.
+//! Invariants: it sleeps only in the ring; one system call a batch (`submit_and_wait`), besides one
+//! sendfile per large body; no file-system call but those that open a file for the first time.
+//! Not here: protocol (`http`), policy (`cache`), who starts it (`daemon::topology`).
+
+mod accept;
+mod answer;
+mod conn;
+mod files;
+mod send;
+
+pub use files::TreeState;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Receiver;
+
+use crate::cache::key::Key as FileName;
+use crate::http::date::DateLine;
+use crate::http::request::{Head, header_space, parse};
+use crate::http::{Step, Timeout};
+use crate::limits::{
+    BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, COMPLETIONS, HEADS_BYTES_MAX, LISTEN_BACKLOG,
+    PIECES_MAX, RANGES_MAX, SWEEP_MS,
+};
+use crate::stdx::num::narrow;
+use crate::stdx::slab::{Key, Slab};
+use crate::sys::buffers::Buffers;
+use crate::sys::clock::{Clock, unix_seconds};
+use crate::sys::event::Doorbell;
+use crate::sys::outgoing::Outgoing;
+use crate::sys::uring::{Completion, Received, Ring};
+use crate::time::{Duration, Instant};
+
+use super::counters::Counters;
+use super::settings::Settings;
+use super::topology::ControlLine;
+use answer::Answer;
+use conn::{Connection, Doing};
+use files::Files;
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub enum ToWorker {
+    /// A file below the root is not what it was. `in_place`: its bytes were changed.
+    Changed {
+        /// Its name below the root.
+        name: Box<[u8]>,
+        /// Whether responses that are sending it must end.
+        in_place: bool,
+    },
+    /// Everything below a directory may be something else.
+    Directory(Box<[u8]>),
+    /// Everything may be something else.
+    Flush,
+    /// New settings.
+    Settings(Arc<Settings>),
+    /// Take no more connections, finish what is in flight, end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a worker tells control.
+#[derive(Debug)]
+pub enum FromWorker {
+    /// It serves.
+    Ready,
+    /// It has ended as told.
+    Drained,
+    /// It cannot go on.
+    Fatal(String),
+}
+
+/// What a worker is given when it is started.
+pub struct Assignment {
+    /// Its number, from 0.
+    pub number: usize,
+    /// The core to stay on.
+    pub core: Option<usize>,
+    /// Its listeners.
+    pub listeners: Vec<TcpListener>,
+    /// The root of the tree.
+    pub root: OwnedFd,
+    /// Entries of its table of open files.
+    pub open_files: usize,
+    /// Descriptors it may keep open (large files, sockets that send them).
+    pub descriptors: usize,
+    /// Connections it may have.
+    pub connections: usize,
+    /// The first settings.
+    pub settings: Arc<Settings>,
+    /// What the tree thread tells without a message.
+    pub tree: Arc<TreeState>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// Where it is told things.
+    pub inbox: Receiver<ToWorker>,
+    /// Set where the inbox was full: everything may be something else.
+    pub overflow: Arc<AtomicBool>,
+    /// Rung when there is something in the inbox.
+    pub doorbell: Doorbell,
+    /// Where it tells things.
+    pub control: ControlLine,
+    /// A string that no file holds, in all likelihood.
+    pub boundary: String,
+}
+
+/// Everything of a worker but its connections, so that both can be borrowed at once.
+struct Shared {
+    ring: Ring,
+    files: Files,
+    settings: Rc<Arc<Settings>>,
+    counters: Arc<Counters>,
+    now: Instant,
+    date: DateLine,
+    boundary: String,
+    /// Emptied batches for reuse, so that a hit allocates nothing.
+    spare: Vec<Box<Outgoing>>,
+    /// Room for the name of the file that is asked for.
+    name: FileName,
+    /// Whether the kernel can give a socket an ordinary descriptor.
+    can_install: bool,
+    /// Descriptors that may still be kept.
+    descriptors_left: Rc<Cell<usize>>,
+    /// Emptied receive backlogs for reuse.
+    spare_backlogs: Vec<Vec<u8>>,
+    is_draining: bool,
+    accepting: accept::Accepting,
+}
+
+/// See the module.
+struct Worker {
+    conns: Slab<Connection>,
+    shared: Shared,
+    inbox: Receiver<ToWorker>,
+    overflow: Arc<AtomicBool>,
+    doorbell: Doorbell,
+    /// Set when it shall end.
+    is_over: bool,
+    /// Connections that can go on, since what they waited for has happened.
+    woken: Vec<Key>,
+}
+
+/// Serves until told to end. Runs on the calling thread.
+pub fn run(assignment: Assignment) {
+    let (number, control) = (assignment.number, assignment.control.clone());
+    let word = match serve(assignment) {
+        Ok(()) => FromWorker::Drained,
+        Err(error) => FromWorker::Fatal(error),
+    };
+    control.tell(number, word);
+}
+
+fn serve(assignment: Assignment) -> Result<(), String> {
+    let (number, control) = (assignment.number, assignment.control.clone());
+    if let Some(core) = assignment.core
+        && !crate::sys::affinity::pin(core)
+    {
+        log::warn!("worker {number}: the kernel did not let it stay on core {core}");
+    }
+    let mut buffers = Buffers::new().map_err(|error| format!("receive buffers: {error}"))?;
+    let mut worker = Worker::new(assignment, &buffers)?;
+    control.tell(number, FromWorker::Ready);
+    let clock = Clock::default();
+    let mut batch = Vec::with_capacity(COMPLETIONS as usize);
+    let mut next_sweep = Instant::default();
+    while !worker.is_over {
+        let timeout = worker.timeout();
+        let waited = worker.shared.ring.submit_and_wait(timeout);
+        waited.map_err(|error| format!("io_uring_enter failed: {error}"))?;
+        worker.shared.counters.waits.add(1);
+        worker.shared.now = clock.now();
+        worker.shared.date.update(unix_seconds());
+        worker.shared.ring.take(&mut batch);
+        worker.shared.counters.batches.record(batch.len() as u64, 1);
+        for entry in batch.drain(..) {
+            let completion = worker.shared.ring.complete(&entry);
+            worker.handle(completion, &mut buffers);
+        }
+        worker.run_woken();
+        if worker.shared.now >= next_sweep {
+            next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
+            worker.sweep();
+        }
+    }
+    Ok(())
+}
+
+impl Worker {
+    fn new(assignment: Assignment, buffers: &Buffers) -> Result<Self, String> {
+        let capacity = assignment.connections + LISTEN_BACKLOG as usize;
+        let ring = Ring::new(narrow(capacity), buffers).map_err(|error| error.to_string())?;
+        let can_install = ring.can_install();
+        let descriptors_left = Rc::new(Cell::new(assignment.descriptors));
+        let files = Files::new(
+            assignment.open_files,
+            Rc::clone(&descriptors_left),
+            assignment.root,
+            assignment.tree,
+        );
+        let accepting = accept::Accepting::new(assignment.listeners, assignment.connections);
+        let shared = Shared {
+            ring,
+            files,
+            settings: Rc::new(assignment.settings),
+            counters: assignment.counters,
+            now: Instant::default(),
+            date: DateLine::new(unix_seconds()),
+            boundary: assignment.boundary,
+            spare: Vec::new(),
+            name: FileName::new(),
+            can_install,
+            descriptors_left,
+            spare_backlogs: Vec::new(),
+            is_draining: false,
+            accepting,
+        };
+        let mut worker = Self {
+            conns: Slab::new(capacity),
+            shared,
+            inbox: assignment.inbox,
+            overflow: assignment.overflow,
+            doorbell: assignment.doorbell,
+            is_over: false,
+            woken: Vec::new(),
+        };
+        if !can_install && worker.shared.settings.connections_per_address > 0 {
+            return Err(
+                "limits.connections_per_address needs Linux 6.8 or newer; set it to 0".into()
+            );
+        }
+        worker.shared.ring.listen_for(&worker.doorbell);
+        worker.shared.accept_all();
+        Ok(worker)
+    }
+
+    /// How long to sleep at most: forever where no connection's time can run out.
+    fn timeout(&self) -> Option<Duration> {
+        (!self.conns.is_empty()).then(|| Duration::from_millis(SWEEP_MS))
+    }
+
+    fn handle(&mut self, completion: Completion, buffers: &mut Buffers) {
+        match completion {
+            Completion::Accepted { listener, result, more } => {
+                self.handle_accepted(listener, result, more);
+            }
+            Completion::Received { conn, received, more } => {
+                self.handle_received(conn, received, more, buffers);
+            }
+            Completion::Sent { conn, outgoing, result } => self.handle_sent(conn, outgoing, result),
+            Completion::Writable { conn } => self.handle_writable(conn),
+            Completion::Installed { conn, result } => self.handle_installed(conn, result),
+            Completion::Opened { tag, result } => {
+                let shared = &mut self.shared;
+                let settings = Rc::clone(&shared.settings);
+                let (ring, counters) = (&mut shared.ring, &shared.counters);
+                let files = &mut shared.files;
+                let woken = files.handle_opened(tag, result, shared.now, &settings, ring, counters);
+                self.woken.extend(woken);
+            }
+            Completion::PagedIn { tag, result } => {
+                self.woken.extend(self.shared.files.handle_paged_in(tag, result));
+            }
+            Completion::Rung => {
+                self.shared.ring.listen_for(&self.doorbell);
+                self.handle_inbox();
+            }
+            Completion::Nothing => {}
+        }
+    }
+
+    fn handle_received(&mut self, id: Key, received: Received, more: bool, buffers: &mut Buffers) {
+        let Some(conn) = self.conns.find_mut(id) else {
+            if let Received::Bytes(buffer) = received {
+                buffers.give_back(buffer);
+            }
+            return;
+        };
+        conn.is_receiving = more;
+        match received {
+            Received::Bytes(buffer) => {
+                let bytes = buffers.bytes(&buffer);
+                let fits = self.shared.take_input(id, conn, bytes);
+                buffers.give_back(buffer);
+                if !fits {
+                    self.shared.counters.backlog_overflows.add(1);
+                    self.close(id);
+                    return;
+                }
+            }
+            Received::End => conn.has_ended = true,
+            Received::NoBuffer => self.shared.counters.receive_starved.add(1),
+            Received::Failed(error) => {
+                if error.0 != libc::ECANCELED || !conn.is_paused {
+                    self.close(id);
+                    return;
+                }
+            }
+        }
+        self.settle(id);
+    }
+
+    /// After anything happened to a connection: ends it, or sees to it that it receives.
+    fn settle(&mut self, id: Key) {
+        let Some(conn) = self.conns.find_mut(id) else { return };
+        if conn.has_ended && conn.doing == Doing::Reading {
+            self.close(id);
+            return;
+        }
+        if conn.is_paused && conn.backlog.len() < BACKLOG_BYTES_PAUSE {
+            conn.is_paused = false;
+        }
+        if !conn.is_receiving && !conn.has_ended && !conn.is_paused {
+            conn.is_receiving = true;
+            self.shared.ring.receive(id, conn.socket);
+        }
+    }
+
+    /// Connections whose file is open now, or whose bytes are in memory now, go on.
+    fn run_woken(&mut self) {
+        while let Some(id) = self.woken.pop() {
+            let Some(conn) = self.conns.find_mut(id) else { continue };
+            match conn.doing {
+                Doing::Waiting => self.resume(id),
+                Doing::Streaming => self.run_stream(id),
+                Doing::Reading | Doing::Sending => {}
+            }
+        }
+    }
+
+    /// Reads on in what was received ahead.
+    fn resume(&mut self, id: Key) {
+        let Some(conn) = self.conns.find_mut(id) else { return };
+        conn.doing = Doing::Reading;
+        conn.http.handle_next(self.shared.now);
+        let backlog = std::mem::take(&mut conn.backlog);
+        let consumed = self.shared.read(id, conn, &backlog);
+        self.shared.put_backlog(conn, backlog, consumed);
+        self.settle(id);
+    }
+
+    fn handle_inbox(&mut self) {
+        if self.overflow.swap(false, Ordering::AcqRel) {
+            self.shared.files.flush();
+        }
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                ToWorker::Changed { name, in_place } => {
+                    self.shared.files.handle_change(&name, in_place);
+                }
+                ToWorker::Directory(name) => self.shared.files.handle_directory(&name),
+                ToWorker::Flush => self.shared.files.flush(),
+                ToWorker::Settings(settings) => {
+                    self.shared.settings = Rc::new(settings);
+                    // Heads were prepared with the old settings.
+                    self.shared.files.flush();
+                }
+                ToWorker::Drain => self.drain(),
+                ToWorker::Stop => self.is_over = true,
+            }
+        }
+        self.shared.counters.table_files.set(self.shared.files.len() as u64);
+    }
+
+    /// Looks for connections whose time has run out.
+    fn sweep(&mut self) {
+        let options = self.shared.settings.http;
+        self.shared.counters.early_submits.set(self.shared.ring.early_submits());
+        for index in 0..self.conns.slot_count() {
+            let Some((id, conn)) = self.conns.slot(index) else { continue };
+            let Some(timeout) = conn.http.handle_timeout(self.shared.now, &options) else {
+                continue;
+            };
+            self.shared.counters.count_timeout(timeout);
+            match timeout {
+                Timeout::Header | Timeout::Body => self.refuse_late(id),
+                Timeout::Idle | Timeout::Send | Timeout::SendRate | Timeout::Linger => {
+                    self.close(id);
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Takes bytes that arrived: acts on them in place, and keeps what cannot be acted on yet.
+    /// Returns false where the client is too far ahead of its answers.
+    fn take_input(&mut self, id: Key, conn: &mut Connection, bytes: &[u8]) -> bool {
+        if conn.doing != Doing::Reading || !conn.backlog.is_empty() {
+            self.keep(conn, bytes);
+            if conn.doing == Doing::Reading {
+                let backlog = std::mem::take(&mut conn.backlog);
+                let consumed = self.read(id, conn, &backlog);
+                self.put_backlog(conn, backlog, consumed);
+            }
+        } else {
+            let consumed = self.read(id, conn, bytes);
+            if consumed < bytes.len() {
+                self.keep(conn, &bytes[consumed..]);
+            }
+        }
+        if conn.backlog.len() > BACKLOG_BYTES_PAUSE && conn.is_receiving && !conn.is_paused {
+            conn.is_paused = true;
+            self.ring.cancel_receive(id);
+        }
+        conn.backlog.len() <= BACKLOG_BYTES_MAX
+    }
+
+    fn keep(&mut self, conn: &mut Connection, bytes: &[u8]) {
+        if conn.backlog.capacity() == 0 {
+            conn.backlog = self.spare_backlogs.pop().unwrap_or_default();
+        }
+        conn.backlog.extend_from_slice(bytes);
+    }
+
+    /// Puts a backlog back of which `consumed` bytes are done with.
+    fn put_backlog(&mut self, conn: &mut Connection, mut backlog: Vec<u8>, consumed: usize) {
+        backlog.drain(..consumed);
+        if !backlog.is_empty() {
+            conn.backlog = backlog;
+        } else if backlog.capacity() <= BACKLOG_BYTES_PAUSE && self.spare_backlogs.len() < 64 {
+            self.spare_backlogs.push(backlog);
+        }
+    }
+
+    /// Answers as many requests of `input` as fit one send, and sends. Returns how many bytes of
+    /// `input` are done with.
+    fn read(&mut self, id: Key, conn: &mut Connection, input: &[u8]) -> usize {
+        let mut out = self.spare.pop().unwrap_or_default();
+        let mut consumed = 0;
+        let mut waits = false;
+        conn.answers = 0;
+        if conn.http.has_held() {
+            waits = self.answer_held(id, conn, &mut out);
+        }
+        while !waits && !conn.is_closing && conn.stream.is_none() && self.has_room(conn, &mut out) {
+            let mut space = header_space();
+            let rest = &input[consumed..];
+            match conn.http.handle_input(self.now, rest, &mut space, &self.settings.http) {
+                Step::NeedMore => break,
+                Step::Consumed(bytes) => consumed += bytes,
+                Step::Continue(bytes) => {
+                    consumed += bytes;
+                    out.own().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
+                Step::Refused(status) => {
+                    consumed = input.len();
+                    self.emit_refusal(conn, status, &mut out);
+                }
+                Step::Held(bytes) => {
+                    consumed += bytes;
+                    waits = self.answer_held(id, conn, &mut out);
+                }
+                Step::Request(request, bytes) => match self.answer(id, conn, &request, &mut out) {
+                    Answer::Waits => waits = true,
+                    Answer::Done | Answer::Streams => {
+                        consumed += bytes;
+                        conn.http.handle_next(self.now);
+                    }
+                },
+            }
+        }
+        if conn.http.is_lingering() {
+            consumed = input.len();
+        }
+        self.dispatch(id, conn, out, waits);
+        consumed
+    }
+
+    /// Sends what is in the batch, or waits, or neither.
+    fn dispatch(&mut self, id: Key, conn: &mut Connection, out: Box<Outgoing>, waits: bool) {
+        let mut out = out;
+        if !out.is_empty() {
+            out.seal();
+            // `100 Continue` alone is no answer: the body is still to be read.
+            if conn.answers > 0 || conn.stream.is_some() {
+                conn.http.handle_wait(self.now);
+            }
+            conn.doing = Doing::Sending;
+            self.ring.send(id, conn.socket, out);
+            return;
+        }
+        self.spare.push(out);
+        if waits {
+            conn.http.handle_wait(self.now);
+            conn.doing = Doing::Waiting;
+        }
+    }
+
+    fn has_room(&self, conn: &Connection, out: &mut Outgoing) -> bool {
+        (conn.answers as usize) < self.settings.pipeline_max
+            && out.own().len() < HEADS_BYTES_MAX
+            && out.piece_count() + 2 * RANGES_MAX + 2 < PIECES_MAX
+    }
+
+    /// Answers the request whose body was read over. Returns whether it has to wait.
+    fn answer_held(&mut self, id: Key, conn: &mut Connection, out: &mut Outgoing) -> bool {
+        let head = conn.http.take_held();
+        let mut space = header_space();
+        let Ok(Head::Complete(request, _)) = parse(&head, &mut space, &self.settings.http.head)
+        else {
+            // The limits were lowered since it was read.
+            self.emit_refusal(conn, crate::http::Status::RequestHeaderFieldsTooLarge, out);
+            return false;
+        };
+        let answer = self.answer(id, conn, &request, out);
+        if answer == Answer::Waits {
+            conn.http.put_back_held(head);
+            return true;
+        }
+        conn.http.handle_next(self.now);
+        false
+    }
+}
+
+/// Connections of each address, where they are limited.
+type ByAddress = HashMap<IpAddr, usize>;

@@ -1,0 +1,14 @@
+//! The daemon: every thread, every queue, and the wiring of cores to system calls.
+//!
+//! Thread: started by main, which becomes `control`.
+//! Not here: protocol and policy, which are cores; this carries their decisions out.
+
+pub mod admin;
+pub mod control;
+pub mod counters;
+pub mod http;
+pub mod logger;
+pub mod settings;
+pub mod start;
+pub mod topology;
+pub mod tree;

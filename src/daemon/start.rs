@@ -1,0 +1,285 @@
+//! From a configuration to a running daemon: what is bound, opened, given up, started, in order.
+//!
+//! Input: a checked configuration.   Output: the process's end.
+//! Thread: main.
+//! Not here: the table of threads and queues (`daemon::topology`), life after the start
+//! (`daemon::control`).
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::limits::{DESCRIPTORS_RESERVED, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN};
+use crate::stdx::num::index;
+use crate::sys::process::{map_count_max, raise_descriptor_limit};
+use crate::sys::sandbox::{Confinement, confine};
+use crate::sys::signals::Signals;
+use crate::sys::socket::listen;
+use crate::sys::tree::open_root;
+use crate::sys::user::{become_user, forbid_new_privileges};
+use crate::sys::{affinity, clock};
+
+use super::control::{Control, Parts};
+use super::counters::Counters;
+use super::http::{Assignment, TreeState};
+use super::settings::Settings;
+use super::topology::{control_queue, start_tree, start_worker, worker_queues};
+use super::tree::{TreeCounters, Watcher};
+use super::{admin, logger};
+
+/// Why the daemon did not start, with the remedy.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn failed(key: &str, config: &Config, what: String) -> StartError {
+    StartError(config.places.problem(key, what).to_string())
+}
+
+/// How the machine's limits are shared out among the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Connections of each.
+    pub connections: usize,
+    /// Open files of each.
+    pub open_files: usize,
+    /// Descriptors of each, for large files and the sockets that send them.
+    pub descriptors: usize,
+}
+
+/// Shares out. Descriptors of connections live in the ring's table, which the kernel bounds by the
+/// same limit without counting them against it.
+#[must_use]
+pub fn share(config: &Config, workers: usize, descriptors: u64, mappings: u64) -> Shares {
+    let workers = workers.max(1);
+    let table = index(descriptors).saturating_sub(LISTEN_BACKLOG as usize);
+    let connections = config.limits.connections_per_worker.min(table.max(1));
+    let left = index(descriptors.saturating_sub(DESCRIPTORS_RESERVED)) / workers;
+    let by_mappings = index(mappings / 100 * MAP_COUNT_PERCENT) / workers;
+    let wanted = match config.tree.open_files_max {
+        0 => by_mappings,
+        wanted => wanted.min(by_mappings),
+    };
+    Shares { connections, open_files: wanted.max(OPEN_FILES_MIN), descriptors: left }
+}
+
+/// Runs the daemon until it is told to end. `file` is reloaded on SIGHUP.
+///
+/// # Errors
+/// What kept it from starting, or made it end.
+pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
+    logger::start(config.log.level);
+    let signals = Signals::block().map_err(|error| StartError(format!("signals: {error}")))?;
+    let descriptors = raise_descriptor_limit()
+        .map_err(|error| StartError(format!("limit of open files: {error}")))?;
+    let cores = cores(config)?;
+    let shares = share(config, cores.len(), descriptors, map_count_max());
+    if shares.connections < config.limits.connections_per_worker {
+        log::warn!(
+            "limits.connections_per_worker is lowered to {}: the limit of open files is \
+             {descriptors} (LimitNOFILE=, `ulimit -n`)",
+            shares.connections
+        );
+    }
+    let mut listeners = bind_all(config, cores.len())?;
+    let addresses: Vec<SocketAddr> =
+        listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let admin = bind_admin(config)?;
+    let root = &config.tree.root;
+    open_root(root).map_err(|error| {
+        let what = format!("{}: {error}; make the directory, or name another", root.display());
+        failed("tree.root", config, what)
+    })?;
+
+    let settings = Arc::new(Settings::new(config));
+    let tree = Arc::new(TreeState::default());
+    let tree_counters = Arc::new(TreeCounters::default());
+    let (control_line, inbox, doorbell) = control_queue().map_err(|error| too_few(&error))?;
+    let (mut lines, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, core) in cores.iter().enumerate() {
+        let (line, ends) = worker_queues().map_err(|error| too_few(&error))?;
+        let counted = Arc::new(Counters::default());
+        lines.push(line);
+        counters.push(Arc::clone(&counted));
+        assignments.push(Assignment {
+            number,
+            core: *core,
+            listeners: std::mem::take(&mut listeners[number]),
+            root: open_root(root).map_err(|error| too_few(&error))?,
+            open_files: shares.open_files,
+            descriptors: shares.descriptors,
+            connections: shares.connections,
+            settings: Arc::clone(&settings),
+            tree: Arc::clone(&tree),
+            counters: counted,
+            inbox: ends.inbox,
+            overflow: ends.overflow,
+            doorbell: ends.doorbell,
+            control: control_line.clone(),
+            boundary: boundary(number),
+        });
+    }
+    let watch = config.tree.watch;
+    let watcher =
+        Watcher::new(root, watch, Arc::clone(&tree), Arc::clone(&tree_counters), lines.clone());
+    give_up_rights(config, file)?;
+    let mut threads = Vec::new();
+    for assignment in assignments {
+        threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
+    }
+    let (tree_line, tree_thread) = start_tree(watcher).map_err(|error| too_few(&error))?;
+    threads.push(tree_thread);
+    let admin = admin.map(|listener| admin::Admin::new(listener, settings.http));
+    let parts = Parts {
+        signals,
+        inbox,
+        doorbell,
+        admin,
+        workers: lines,
+        counters,
+        tree: tree_line,
+        tree_counters,
+        tree_state: tree,
+        addresses,
+    };
+    let result = Control::new(parts, config.clone(), file.map(PathBuf::from)).run();
+    // Whoever has not ended by now is ended by the process's end.
+    threads
+        .into_iter()
+        .filter(|thread| thread.is_finished())
+        .for_each(|thread| drop(thread.join()));
+    result.map_err(StartError)
+}
+
+fn too_few(error: &io::Error) -> StartError {
+    StartError(format!("{error}; raise the limit of open files (LimitNOFILE=, `ulimit -n`)"))
+}
+
+/// The core of each worker; `None` where the kernel does not say which there are.
+fn cores(config: &Config) -> Result<Vec<Option<usize>>, StartError> {
+    let available = affinity::available();
+    let server = &config.server;
+    for core in &server.cores {
+        if !available.is_empty() && !available.contains(core) {
+            let what =
+                format!("core {core} is not among those this process may use: {available:?}");
+            return Err(failed("server.cores", config, what));
+        }
+    }
+    let pool = if server.cores.is_empty() { &available } else { &server.cores };
+    let count = match server.workers {
+        0 => pool.len().max(1),
+        count => count,
+    };
+    // More workers than cores share them in turn.
+    Ok((0..count).map(|number| pool.get(number % pool.len().max(1)).copied()).collect())
+}
+
+/// A listener per address and worker. A port of 0 is chosen by the kernel once, for all workers.
+fn bind_all(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, StartError> {
+    let mut all: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for (place, address) in config.server.listen.iter().enumerate() {
+        let mut address = *address;
+        let key = format!("server.listen[{place}]");
+        // The listeners below share the address among themselves; this one fails if a stranger has
+        // it, even a stranger of the same user that shares as well.
+        if address.port() != 0 {
+            listen(address, false).map_err(|error| bind_failed(&key, address, config, &error))?;
+        }
+        for listeners in &mut all {
+            let listener = listen(address, true)
+                .map_err(|error| bind_failed(&key, address, config, &error))?;
+            address = listener.local_addr().unwrap_or(address);
+            listeners.push(listener);
+        }
+    }
+    Ok(all)
+}
+
+fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = config.admin.listen else { return Ok(None) };
+    let listener = listen(address, false)
+        .map_err(|error| bind_failed("admin.listen", address, config, &error))?;
+    Ok(Some(listener))
+}
+
+fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Error) -> StartError {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            "the port is in use; stop what uses it (`ss -ltnp`) or name another"
+        }
+        Some(libc::EACCES) => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit, \
+             or start as root with server.user)"
+        }
+        Some(libc::EADDRNOTAVAIL) => "no interface of this machine has the address",
+        Some(libc::EMFILE) => "raise the limit of open files (LimitNOFILE=, `ulimit -n`)",
+        _ => "see bind(2)",
+    };
+    failed(key, config, format!("cannot listen at {address}: {error}; {remedy}"))
+}
+
+/// Becomes the configured user, and puts everything but the tree and the configuration out of reach.
+fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
+    let server = &config.server;
+    if !server.user.is_empty() {
+        become_user(&server.user, &server.group).map_err(|error| {
+            let what = format!("cannot become {}: {error}; start as root", server.user);
+            failed("server.user", config, what)
+        })?;
+    }
+    forbid_new_privileges().map_err(|error| StartError(format!("no_new_privs: {error}")))?;
+    let mut readable: Vec<&Path> = vec![&config.tree.root];
+    let directory = file
+        .and_then(Path::parent)
+        .map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
+    readable.extend(directory);
+    match confine(&readable) {
+        Ok(Confinement::Full) => log::debug!("landlock: only the tree can be read"),
+        Ok(Confinement::Partial) => log::debug!("landlock: enforced in part by this kernel"),
+        Ok(Confinement::None) => log::debug!("landlock: this kernel has none"),
+        Err(error) => log::warn!("landlock: {error}; serving without it"),
+    }
+    Ok(())
+}
+
+/// A string for multipart boundaries: unlikely in any file, different for each start and worker.
+fn boundary(number: usize) -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    let seed = (number, clock::unix_seconds().0, std::process::id());
+    let (a, b) = (RandomState::new().hash_one(seed), RandomState::new().hash_one(seed));
+    format!("peerage{a:016x}{b:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_the_machine_are_shared_out() {
+        let config = Config::default();
+        let shares = share(&config, 2, 20_000, 65_530);
+        assert_eq!(shares.connections, 10_000);
+        assert_eq!(shares.open_files, 65_530 / 100 * 75 / 2);
+        assert_eq!(shares.descriptors, (20_000 - 512) / 2);
+    }
+
+    #[test]
+    fn a_tight_machine_gets_less_and_never_nothing() {
+        let config = Config::default();
+        let shares = share(&config, 4, 1024, 1000);
+        assert_eq!((shares.connections, shares.open_files), (1, 187));
+        let shares = share(&config, 4, 4096, 100);
+        assert_eq!((shares.connections, shares.open_files), (3072, OPEN_FILES_MIN));
+    }
+}

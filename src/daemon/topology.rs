@@ -1,0 +1,145 @@
+//! The one table of threads and queues; nowhere else is a thread started or a queue made.
+//!
+//! ```text
+//! thread     core            owns
+//! http-N     one each        a listener per address, its connections, its open files
+//! tree       any             the watch on the tree, the epoch of memory reclaim
+//! control    any (main)      signals, the admin listener, the life cycle
+//!
+//! queue             item       capacity        when full
+//! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"
+//! control -> http-N ToWorker   WORKER_QUEUE    Block: a worker empties its queue every batch
+//! http-N -> control FromWorker CONTROL_QUEUE   Block: a worker says three things in its life
+//! control -> tree   ToTree     1               Block: it is told once, to end
+//! ```
+//!
+//! Not here: what is said in the queues (the module of the receiver).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::limits::{CONTROL_QUEUE, WORKER_QUEUE};
+use crate::sys::event::Doorbell;
+
+use super::http::{self, Assignment, FromWorker, ToWorker};
+use super::tree::{self, ToTree};
+
+/// One worker, as the others reach it.
+#[derive(Clone, Debug)]
+pub struct WorkerLine {
+    sender: Sender<ToWorker>,
+    overflow: Arc<AtomicBool>,
+    doorbell: Doorbell,
+}
+
+impl WorkerLine {
+    /// Tells of a change; never blocks. Where the queue is full the worker will drop all it has open.
+    pub fn tell(&self, message: ToWorker) {
+        match self.sender.try_send(message) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => self.overflow.store(true, Ordering::Release),
+        }
+    }
+
+    /// Gives an order, which must not be lost.
+    pub fn order(&self, message: ToWorker) {
+        self.doorbell.ring();
+        // A worker that is gone has no use for orders.
+        drop(self.sender.send(message));
+        self.doorbell.ring();
+    }
+
+    /// Wakes the worker, once after any number of `tell`s.
+    pub fn ring(&self) {
+        self.doorbell.ring();
+    }
+}
+
+/// A worker's ends of its queues.
+pub struct WorkerEnds {
+    /// Where it is told things.
+    pub inbox: Receiver<ToWorker>,
+    /// See `WorkerLine::tell`.
+    pub overflow: Arc<AtomicBool>,
+    /// Wakes it.
+    pub doorbell: Doorbell,
+}
+
+/// The queues towards one worker.
+///
+/// # Errors
+/// EMFILE.
+pub fn worker_queues() -> io::Result<(WorkerLine, WorkerEnds)> {
+    let (sender, inbox) = bounded(WORKER_QUEUE);
+    let overflow = Arc::new(AtomicBool::new(false));
+    let doorbell = Doorbell::new()?;
+    let ends = WorkerEnds { inbox, overflow: Arc::clone(&overflow), doorbell: doorbell.clone() };
+    Ok((WorkerLine { sender, overflow, doorbell }, ends))
+}
+
+/// Where workers reach control.
+#[derive(Clone, Debug)]
+pub struct ControlLine {
+    sender: Sender<(usize, FromWorker)>,
+    doorbell: Doorbell,
+}
+
+impl ControlLine {
+    /// Tells control something.
+    pub fn tell(&self, number: usize, message: FromWorker) {
+        // Control outlives all workers; if it is gone, so is the process.
+        drop(self.sender.send((number, message)));
+        self.doorbell.ring();
+    }
+}
+
+/// The queue towards control, and its doorbell.
+///
+/// # Errors
+/// EMFILE.
+pub fn control_queue() -> io::Result<(ControlLine, Receiver<(usize, FromWorker)>, Doorbell)> {
+    let (sender, receiver) = bounded(CONTROL_QUEUE);
+    let doorbell = Doorbell::new()?;
+    Ok((ControlLine { sender, doorbell: doorbell.clone() }, receiver, doorbell))
+}
+
+/// Where control reaches the tree thread.
+#[derive(Debug)]
+pub struct TreeLine {
+    sender: Sender<ToTree>,
+    doorbell: Doorbell,
+}
+
+impl TreeLine {
+    /// Tells the tree thread to end.
+    pub fn stop(&self) {
+        drop(self.sender.send(ToTree::Stop));
+        self.doorbell.ring();
+    }
+}
+
+/// Starts worker `number`.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_worker(assignment: Assignment) -> io::Result<JoinHandle<()>> {
+    let name = format!("http-{}", assignment.number);
+    Builder::new().name(name).spawn(move || http::run(assignment))
+}
+
+/// Starts the tree thread.
+///
+/// # Errors
+/// EMFILE; EAGAIN where there may be no more threads.
+pub fn start_tree(mut watcher: tree::Watcher) -> io::Result<(TreeLine, JoinHandle<()>)> {
+    let (sender, inbox) = bounded(1);
+    let doorbell = Doorbell::new()?;
+    let line = TreeLine { sender, doorbell: doorbell.clone() };
+    let thread =
+        Builder::new().name("tree".to_owned()).spawn(move || watcher.run(&inbox, &doorbell))?;
+    Ok((line, thread))
+}

@@ -1,0 +1,337 @@
+//! The tree thread: everything about the tree that can take long, so that no worker does it.
+//!
+//! Input: the kernel's changes of watched directories, its counters of reclaimed pages.
+//! Output: what changed, to every worker; whether all is watched, and the reclaim epoch.
+//! Owns: a watch per directory, bounded by `WATCHES_MAX` and the kernel's limit.   Thread: `tree`.
+//! Invariants: `is_watching` is set only while every directory below the root has a watch; a new
+//! directory is told to the workers after its watch is in place, so that nothing falls between.
+//! Not here: what a worker does about a change (`daemon::http`).
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::Receiver;
+
+use crate::limits::WATCHES_MAX;
+use crate::sys::clock::Clock;
+use crate::sys::event::Doorbell;
+use crate::sys::socket::wait_readable;
+use crate::sys::tree::{Changes, Reclaim, Watch, What, is_local, subdirectories};
+use crate::time::{Duration, Instant};
+
+use super::http::{ToWorker, TreeState};
+use super::topology::WorkerLine;
+
+/// What the tree thread is told.
+#[derive(Clone, Copy, Debug)]
+pub enum ToTree {
+    /// End.
+    Stop,
+}
+
+/// What control shows of the tree.
+#[derive(Debug, Default)]
+pub struct TreeCounters {
+    /// Directories watched.
+    pub watches: AtomicU64,
+    /// Changes seen.
+    pub changes: AtomicU64,
+    /// Times the kernel's queue overflowed and everything was looked at anew.
+    pub overflows: AtomicU64,
+}
+
+/// How often the counters of reclaim are read.
+const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// An epoch ends at the latest after this, since not every way in which pages leave memory is
+/// counted (another process may ask for it, madvise(2) `MADV_PAGEOUT`).
+const EPOCH_MAX: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub struct Watcher {
+    root: PathBuf,
+    is_wanted: bool,
+    changes: Option<Changes>,
+    paths: HashMap<Watch, Vec<u8>>,
+    /// Watches by name, the root's being empty.
+    watches: HashMap<Vec<u8>, Watch>,
+    state: Arc<TreeState>,
+    counters: Arc<TreeCounters>,
+    workers: Vec<WorkerLine>,
+    reclaim: Reclaim,
+    reclaimed: u64,
+    epoch_began: Instant,
+    clock: Clock,
+}
+
+/// What one read of the kernel's queue came to.
+#[derive(Default)]
+struct Batch {
+    files: HashMap<Vec<u8>, bool>,
+    directories: HashSet<Vec<u8>>,
+    appeared: HashSet<Vec<u8>>,
+    must_rescan: bool,
+    root_ended: bool,
+}
+
+impl Watcher {
+    /// Watches nothing yet. `is_wanted`: whether it shall watch at all.
+    #[must_use]
+    pub fn new(
+        root: &Path,
+        is_wanted: bool,
+        state: Arc<TreeState>,
+        counters: Arc<TreeCounters>,
+        workers: Vec<WorkerLine>,
+    ) -> Self {
+        let mut reclaim = Reclaim::open();
+        let reclaimed = reclaim.sum();
+        let clock = Clock::default();
+        Self {
+            root: root.to_owned(),
+            is_wanted,
+            changes: None,
+            paths: HashMap::new(),
+            watches: HashMap::new(),
+            state,
+            counters,
+            workers,
+            reclaim,
+            reclaimed,
+            epoch_began: clock.now(),
+            clock,
+        }
+    }
+
+    /// Works until told to end.
+    pub fn run(&mut self, inbox: &Receiver<ToTree>, doorbell: &Doorbell) {
+        self.begin_watching();
+        while inbox.try_recv().is_err() {
+            let mut sources = vec![(doorbell.as_fd(), false)];
+            if let Some(changes) = &self.changes {
+                sources.push((changes.as_fd(), false));
+            }
+            if wait_readable(&sources, RECLAIM_PERIOD).is_err() {
+                // poll(2) fails for want of memory only; the age bounds hold meanwhile.
+                self.end_watching("poll failed");
+            }
+            self.handle_changes();
+            self.check_reclaim();
+        }
+    }
+
+    fn check_reclaim(&mut self) {
+        let now = self.clock.now();
+        let reclaimed = self.reclaim.sum();
+        if reclaimed != self.reclaimed || now.since(self.epoch_began) >= EPOCH_MAX {
+            self.reclaimed = reclaimed;
+            self.epoch_began = now;
+            self.state.reclaim_epoch.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Watches every directory, then lets the workers rely on it.
+    fn begin_watching(&mut self) {
+        if !self.is_wanted {
+            return;
+        }
+        if !is_local(&self.root) {
+            log::warn!(
+                "{}: a network or user-space file system does not tell of changes; files are \
+                 checked by age (tree.recheck)",
+                self.root.display()
+            );
+            return;
+        }
+        self.forget_watches();
+        let result = Changes::new().and_then(|changes| {
+            self.changes = Some(changes);
+            self.watch_below(Vec::new())
+        });
+        match result {
+            Ok(()) => {
+                self.state.is_watching.store(true, Ordering::Release);
+                // What was opened before its directory was watched is not to be trusted.
+                self.tell_all(&ToWorker::Flush);
+            }
+            Err(error) => self.end_watching(&explain(&error)),
+        }
+    }
+
+    fn forget_watches(&mut self) {
+        self.paths.clear();
+        self.watches.clear();
+        self.changes = None;
+    }
+
+    fn end_watching(&mut self, why: &str) {
+        log::warn!("the tree is not watched: {why}; files are checked by age (tree.recheck)");
+        self.state.is_watching.store(false, Ordering::Release);
+        self.forget_watches();
+        self.counters.watches.store(0, Ordering::Relaxed);
+        // Entries that were opened as watched must not be trusted for longer.
+        self.tell_all(&ToWorker::Flush);
+    }
+
+    /// Watches the directory `name` and all below it. A directory that goes meanwhile is no error:
+    /// its parent, which is watched already, tells of it.
+    fn watch_below(&mut self, name: Vec<u8>) -> io::Result<()> {
+        let mut pending = vec![name];
+        while let Some(name) = pending.pop() {
+            let path = self.path_of(&name);
+            let Some(changes) = &mut self.changes else { return Ok(()) };
+            if self.paths.len() >= WATCHES_MAX {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            let watch = match changes.watch(&path) {
+                Ok(watch) => watch,
+                Err(error) if is_gone(&error) && !name.is_empty() => continue,
+                Err(error) => return Err(error),
+            };
+            self.paths.insert(watch.clone(), name.clone());
+            self.watches.insert(name.clone(), watch);
+            for child in subdirectories(&path).unwrap_or_default() {
+                if let Some(last) = child.file_name() {
+                    pending.push(join(&name, last));
+                }
+            }
+        }
+        self.counters.watches.store(self.paths.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.root.join(OsStr::from_bytes(name.strip_prefix(b"/").unwrap_or(name)))
+    }
+
+    fn handle_changes(&mut self) {
+        let Some(changes) = &mut self.changes else { return };
+        let (paths, mut batch) = (&self.paths, Batch::default());
+        let mut count = 0;
+        let result = changes.read(|event| {
+            count += 1;
+            if event.what == What::Overflow {
+                batch.must_rescan = true;
+                return;
+            }
+            let Some(directory) = paths.get(&event.watch) else { return };
+            let Some(last) = event.name else {
+                batch.root_ended |= event.what == What::Ended && directory.is_empty();
+                return;
+            };
+            let name = join(directory, last);
+            match (event.is_directory, event.what) {
+                (true, What::Appeared) => {
+                    batch.appeared.insert(name.clone());
+                    batch.directories.insert(name);
+                }
+                // Rights taken from a directory concern all below it.
+                (true, _) => drop(batch.directories.insert(name)),
+                (false, what) => *batch.files.entry(name).or_default() |= what == What::Written,
+            }
+        });
+        self.counters.changes.fetch_add(count, Ordering::Relaxed);
+        if let Err(error) = result {
+            self.end_watching(&explain(&error));
+        } else {
+            self.apply(batch);
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        if batch.root_ended {
+            self.end_watching("its root was moved or removed");
+            return;
+        }
+        if batch.must_rescan {
+            self.counters.overflows.fetch_add(1, Ordering::Relaxed);
+            log::warn!("changes of the tree were lost; raise fs.inotify.max_queued_events");
+            self.state.is_watching.store(false, Ordering::Release);
+            self.begin_watching();
+            return;
+        }
+        for name in &batch.directories {
+            self.unwatch_below(name);
+        }
+        for name in batch.appeared {
+            if let Err(error) = self.watch_below(name) {
+                self.end_watching(&explain(&error));
+                return;
+            }
+        }
+        for name in batch.directories {
+            self.rewatch(&name);
+            self.tell_all(&ToWorker::Directory(name.into()));
+        }
+        for (name, in_place) in batch.files {
+            self.tell_all(&ToWorker::Changed { name: name.into(), in_place });
+        }
+        for worker in &self.workers {
+            worker.ring();
+        }
+    }
+
+    /// A directory whose rights changed is still there, and its watches went with `unwatch_below`.
+    fn rewatch(&mut self, name: &[u8]) {
+        if !self.watches.contains_key(name)
+            && let Err(error) = self.watch_below(name.to_vec())
+        {
+            self.end_watching(&explain(&error));
+        }
+    }
+
+    /// Forgets the watches of `name` and all below it: they go with the directory, or follow it to
+    /// where its name is not ours.
+    fn unwatch_below(&mut self, name: &[u8]) {
+        let is_below = |other: &[u8]| {
+            other.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        let below: Vec<Vec<u8>> =
+            self.watches.keys().filter(|other| is_below(other)).cloned().collect();
+        for name in below {
+            if let Some(watch) = self.watches.remove(&name) {
+                self.paths.remove(&watch);
+                if let Some(changes) = &mut self.changes {
+                    changes.unwatch(watch);
+                }
+            }
+        }
+        self.counters.watches.store(self.paths.len() as u64, Ordering::Relaxed);
+    }
+
+    fn tell_all(&self, message: &ToWorker) {
+        for worker in &self.workers {
+            worker.tell(message.clone());
+            if matches!(message, ToWorker::Flush) {
+                worker.ring();
+            }
+        }
+    }
+}
+
+/// The name of `last` in the directory `name`, with a leading slash as keys have.
+fn join(name: &[u8], last: &OsStr) -> Vec<u8> {
+    [name, b"/", last.as_bytes()].concat()
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP))
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => {
+            "more directories than may be watched; raise fs.inotify.max_user_watches".to_owned()
+        }
+        Some(libc::EMFILE) => {
+            "no more inotify instances; raise fs.inotify.max_user_instances".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
