@@ -1,8 +1,8 @@
 //! peerage: two or more cheap identical boxes as one highly available image-serving cluster.
 //!
-//! The map; read this first. Three layers, one direction: **cores** decide and are pure, **sys** talks
-//! to the kernel, **daemon** owns threads and queues and wires the two. `tests/tidy.rs` holds the
-//! table of who may name whom.
+//! The map; read this first. Three layers, one direction: **cores** decide and are pure, **sys**
+//! talks to the kernel, **daemon** owns threads and queues and wires the two. `tests/tidy.rs` holds
+//! the table of who may name whom.
 //!
 //! ```text
 //!                signals, admin listener
@@ -32,8 +32,8 @@
 //!
 //! A GET that hits, read through the code: `daemon::http::serve` takes a batch of completions ->
 //! `Shared::read` lets `http::Conn` parse in place -> `Shared::answer` finds the file in
-//! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the prepared
-//! head -> `sys::uring::Ring::send`, submitted with the next wait.
+//! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the
+//! prepared head -> `sys::uring::Ring::send`, submitted with the next wait.
 //!
 //! Not here: anything that runs.
 #![deny(unsafe_code)]

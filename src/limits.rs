@@ -1,7 +1,9 @@
-//! Every bound of the program that is not in the configuration, and the largest value of each that is.
+//! Every bound of the program that is not in the configuration, and the largest value of each that
+//! is.
 //!
 //! Thread: any, pure.
-//! Not here: defaults of the configuration (`config`), who sits at which queue (`daemon::topology`).
+//! Not here: defaults of the configuration (`config`), who sits at which queue
+//! (`daemon::topology`).
 
 /// Most field lines of a request head that the configuration may allow. Browsers send 15 to 25; the
 /// array of this many lies on a worker's stack (32 bytes each). Beyond: 431.
@@ -10,8 +12,8 @@ pub const HEADERS_MAX: usize = 128;
 /// Most ranges of one request that the configuration may allow. Beyond: the whole file is sent.
 pub const RANGES_MAX: usize = 64;
 
-/// Most bytes that several ranges of one request may add up to: they leave in one gathered send, and
-/// must all be in memory for it. Beyond: the whole file is sent.
+/// Most bytes that several ranges of one request may add up to: they leave in one gathered send,
+/// and must all be in memory for it. Beyond: the whole file is sent.
 pub const MULTIPART_BYTES_MAX: u64 = 8 << 20;
 
 /// Longest file name below the root, host directory included, in bytes: PATH_MAX of Linux less the
@@ -33,9 +35,9 @@ const _: () = assert!(PIECES_MAX <= 1024, "IOV_MAX");
 /// are read. A head has about 350 bytes, so a full batch stays below it.
 pub const HEADS_BYTES_MAX: usize = 16 * 1024;
 
-/// Receive buffers of a worker, registered with the kernel: a power of two (the kernel's rule). They
-/// are only held between arrival and parsing, so they bound a batch, not the connections. When none
-/// is left the kernel ends the receive, which is armed again.
+/// Receive buffers of a worker, registered with the kernel: a power of two (the kernel's rule).
+/// They are only held between arrival and parsing, so they bound a batch, not the connections. When
+/// none is left the kernel ends the receive, which is armed again.
 pub const RECV_BUFFERS: u16 = 512;
 const _: () = assert!(RECV_BUFFERS.is_power_of_two());
 
@@ -110,8 +112,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 /// standard streams, event descriptors, and the short life between open and map.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
 
-/// Share of `vm.max_map_count` (in percent) that the tables of open files take together; the rest is
-/// for the heap, libraries, stacks.
+/// Share of `vm.max_map_count` (in percent) that the tables of open files take together; the rest
+/// is for the heap, libraries, stacks.
 pub const MAP_COUNT_PERCENT: u64 = 75;
 
 /// Fewest files that a worker's table holds, however tight the machine's limits are.

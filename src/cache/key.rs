@@ -1,7 +1,7 @@
 //! Key and file name: `http://<host>/<path>` is the file `<root>/<host>/<path>`.
 //!
-//! A key is the file's name below the root with a leading slash: `/<host>/<path>`, or `/<path>` where
-//! the root itself is the host's directory.
+//! A key is the file's name below the root with a leading slash: `/<host>/<path>`, or `/<path>`
+//! where the root itself is the host's directory.
 //!
 //! Thread: any, pure.
 //! Not here: decoding and refusing paths (`http::target`); this is handed clean bytes.

@@ -34,7 +34,8 @@ impl Pattern {
 fn matches(pattern: &[u8], path: &[u8]) -> bool {
     let (mut at, mut pos) = (0, 0);
     // Where to resume: (pattern after the star, path where its run ends).
-    let (mut star, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut star: Option<(usize, usize)> = None;
+    let mut double: Option<(usize, usize)> = None;
     loop {
         if pattern[at..].starts_with(b"**") {
             at += 2;

@@ -1,6 +1,7 @@
 //! The bounded table of open files: found by key, evicted by the CLOCK algorithm.
 //!
-//! Input: keys, and a value per key that is the caller's business.   Output: entries, evicted values.
+//! Input: keys, and a value per key that is the caller's business. Output: entries, evicted values.
+//!
 //! Owns: at most `capacity` entries.   Thread: any, pure.
 //! Invariants: a key has one entry; an entry found since the hand last passed survives its next
 //! pass; a new one does not, unless it is found again, so that a scan of a large tree does not push
@@ -10,7 +11,8 @@
 
 use std::hash::BuildHasher as _;
 
-use foldhash::fast::RandomState;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 
@@ -30,20 +32,21 @@ struct Entry<V> {
 pub struct Table<V> {
     entries: Slab<Entry<V>>,
     index: HashTable<EntryId>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
     hand: u32,
     capacity: usize,
 }
 
 impl<V> Table<V> {
-    /// An empty table for `capacity` entries (at least 1).
+    /// An empty table for `capacity` entries (at least 1). `hash_seed` is drawn at random by the caller,
+    /// since strangers choose the keys.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, hash_seed: u64) -> Self {
         assert!(capacity > 0, "a table without room serves nothing");
         Self {
             entries: Slab::new(capacity),
             index: HashTable::new(),
-            hasher: RandomState::default(),
+            hasher: SeedableRandomState::with_seed(hash_seed, SharedSeed::global_fixed()),
             hand: 0,
             capacity,
         }
@@ -98,8 +101,8 @@ impl<V> Table<V> {
         self.entries.find(id).map(|entry| &*entry.key)
     }
 
-    /// Gives `key` a value, in the place of the one it had. Returns the entry, and what had to leave:
-    /// the old value, or the value of the entry that made room.
+    /// Gives `key` a value, in the place of the one it had. Returns the entry, and what had to
+    /// leave: the old value, or the value of the entry that made room.
     pub fn insert(&mut self, key: &[u8], value: V) -> (EntryId, Option<V>) {
         let replaced = self.remove(key);
         let evicted = if self.entries.len() == self.capacity { self.evict() } else { None };
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_inserted_until_it_is_removed() {
-        let mut table = Table::new(4);
+        let mut table = Table::new(4, 1);
         let (id, _) = table.insert(b"a", 1);
         assert_eq!(table.find(b"a"), Some(id));
         assert_eq!(table.value(id), Some(&1));
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_was_found_survives_what_was_not() {
-        let mut table = Table::new(3);
+        let mut table = Table::new(3, 1);
         for key in [b"a", b"b", b"c"] {
             table.insert(key, key[0]);
         }
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_scan_does_not_push_out_the_hot() {
-        let mut table = Table::new(8);
+        let mut table = Table::new(8, 1);
         table.insert(b"hot", 0);
         for key in 0..1000_u32 {
             assert!(table.find(b"hot").is_some(), "after {key}");
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn removes_by_prefix() {
-        let mut table = Table::new(8);
+        let mut table = Table::new(8, 1);
         for key in ["a/1", "a/2", "b/1"] {
             table.insert(key.as_bytes(), key);
         }
@@ -226,7 +229,7 @@ mod tests {
 
     #[test]
     fn behaves_as_a_bounded_map() {
-        let mut table = Table::new(32);
+        let mut table = Table::new(32, 1);
         let mut twin = std::collections::BTreeMap::new();
         let mut state = 3_u64;
         for step in 0..50_000_u64 {

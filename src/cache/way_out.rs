@@ -9,8 +9,8 @@
 pub enum WayOut {
     /// One gathered send of our head and the file's mapping: the fewest calls.
     Gather,
-    /// The head first, then sendfile(2): page-cache pages go to the socket uncopied. One more system
-    /// call, which a copy of a large body costs more than.
+    /// The head first, then sendfile(2): page-cache pages go to the socket uncopied. One more
+    /// system call, which a copy of a large body costs more than.
     Sendfile,
 }
 
@@ -25,8 +25,8 @@ pub struct Circumstances {
     pub socket_open: bool,
 }
 
-/// Bodies of at least this many bytes leave by sendfile. Below it the copy through the socket buffer
-/// is cheaper than the second call and the pages' bookkeeping.
+/// Bodies of at least this many bytes leave by sendfile. Below it the copy through the socket
+/// buffer is cheaper than the second call and the pages' bookkeeping.
 pub const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
 
 /// Chooses the way for one body.

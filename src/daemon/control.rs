@@ -12,12 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Receiver;
-
 use crate::admin::metrics::{Exposition, Kind};
 use crate::config::{self, Config};
 use crate::sys::clock::Clock;
-use crate::sys::event::Doorbell;
 use crate::sys::process::notify;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::wait_readable;
@@ -28,7 +25,7 @@ use super::counters::{self, Counters};
 use super::http::{FromWorker, ToWorker, TreeState};
 use super::logger;
 use super::settings::Settings;
-use super::topology::{TreeLine, WorkerLine};
+use super::topology::{ControlEnd, TreeLine, WorkerLine};
 use super::tree::TreeCounters;
 
 /// What control is given.
@@ -36,9 +33,7 @@ pub struct Parts {
     /// Signals as bytes.
     pub signals: Signals,
     /// Words of the workers.
-    pub inbox: Receiver<(usize, FromWorker)>,
-    /// Rung when there are some.
-    pub doorbell: Doorbell,
+    pub end: ControlEnd,
     /// The admin listener, if any.
     pub admin: Option<Admin>,
     /// The workers.
@@ -87,9 +82,9 @@ impl Control {
         while self.drained < self.parts.workers.len() {
             let ready = self.wait()?;
             if ready.get(1) == Some(&true) {
-                self.parts.doorbell.clear();
+                self.parts.end.doorbell.clear();
             }
-            while let Ok((number, word)) = self.parts.inbox.try_recv() {
+            while let Ok((number, word)) = self.parts.end.inbox.try_recv() {
                 self.handle_word(number, word)?;
             }
             while let Some(signal) = self.parts.signals.take() {
@@ -108,7 +103,7 @@ impl Control {
 
     fn wait(&self) -> Result<Vec<bool>, String> {
         let parts = &self.parts;
-        let mut sources = vec![(parts.signals.as_fd(), false), (parts.doorbell.as_fd(), false)];
+        let mut sources = vec![(parts.signals.as_fd(), false), (parts.end.doorbell.as_fd(), false)];
         sources.extend(parts.admin.iter().flat_map(Admin::sources));
         let timeout = match self.deadline {
             Some(deadline) => deadline.since(self.clock.now()).min(Duration::from_millis(100)),
@@ -171,7 +166,7 @@ impl Control {
         }
         let end = self.clock.now().after(LAST_WORDS);
         while self.drained < self.parts.workers.len() && self.clock.now() < end {
-            if let Ok((number, word)) = self.parts.inbox.recv_timeout(LAST_WORDS) {
+            if let Ok((number, word)) = self.parts.end.inbox.recv_timeout(LAST_WORDS) {
                 self.handle_word(number, word)?;
             }
         }

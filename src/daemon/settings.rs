@@ -12,6 +12,7 @@ use crate::http;
 use crate::http::hosts::{Hosts, Site};
 use crate::http::request::HeadLimits;
 use crate::limits::{HEADERS_MAX, PIPELINE_MAX, RANGES_MAX};
+use crate::sys::process::random_seed;
 use crate::time::Duration;
 
 /// As `tree.default_host`: the root itself is the only host's directory (`peerage serve DIR`).
@@ -72,7 +73,7 @@ impl Settings {
     /// Translates `config`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(random_seed());
         let mut sites = Vec::new();
         for host in &config.hosts {
             for name in std::iter::once(&host.name).chain(&host.aliases) {

@@ -14,19 +14,21 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::limits::{DESCRIPTORS_RESERVED, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN};
 use crate::stdx::num::index;
-use crate::sys::process::{map_count_max, raise_descriptor_limit};
+use crate::sys::affinity;
+use crate::sys::process::{map_count_max, raise_descriptor_limit, random_seed};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
 use crate::sys::tree::open_root;
 use crate::sys::user::{become_user, forbid_new_privileges};
-use crate::sys::{affinity, clock};
 
 use super::control::{Control, Parts};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
-use super::topology::{control_queue, start_tree, start_worker, worker_queues};
+use super::topology::{
+    ControlEnd, WorkerLine, control_queue, start_tree, start_worker, worker_queues,
+};
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
 
@@ -91,7 +93,7 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
             shares.connections
         );
     }
-    let mut listeners = bind_all(config, cores.len())?;
+    let listeners = bind_all(config, cores.len())?;
     let addresses: Vec<SocketAddr> =
         listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let admin = bind_admin(config)?;
@@ -100,65 +102,112 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
         let what = format!("{}: {error}; make the directory, or name another", root.display());
         failed("tree.root", config, what)
     })?;
-
-    let settings = Arc::new(Settings::new(config));
-    let tree = Arc::new(TreeState::default());
-    let tree_counters = Arc::new(TreeCounters::default());
-    let (control_line, inbox, doorbell) = control_queue().map_err(|error| too_few(&error))?;
-    let (mut lines, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, core) in cores.iter().enumerate() {
-        let (line, ends) = worker_queues().map_err(|error| too_few(&error))?;
-        let counted = Arc::new(Counters::default());
-        lines.push(line);
-        counters.push(Arc::clone(&counted));
-        assignments.push(Assignment {
-            number,
-            core: *core,
-            listeners: std::mem::take(&mut listeners[number]),
-            root: open_root(root).map_err(|error| too_few(&error))?,
-            open_files: shares.open_files,
-            descriptors: shares.descriptors,
-            connections: shares.connections,
-            settings: Arc::clone(&settings),
-            tree: Arc::clone(&tree),
-            counters: counted,
-            inbox: ends.inbox,
-            overflow: ends.overflow,
-            doorbell: ends.doorbell,
-            control: control_line.clone(),
-            boundary: boundary(number),
-        });
-    }
-    let watch = config.tree.watch;
-    let watcher =
-        Watcher::new(root, watch, Arc::clone(&tree), Arc::clone(&tree_counters), lines.clone());
+    let crew = Crew::recruit(config, &cores, shares, listeners)?;
     give_up_rights(config, file)?;
-    let mut threads = Vec::new();
-    for assignment in assignments {
-        threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
+    crew.work(config, file, signals, admin, addresses)
+}
+
+/// Everybody who will work, before any thread is started: what needs rights is done by then.
+struct Crew {
+    assignments: Vec<Assignment>,
+    watcher: Watcher,
+    workers: Vec<WorkerLine>,
+    counters: Vec<Arc<Counters>>,
+    end: ControlEnd,
+    settings: Arc<Settings>,
+    tree_state: Arc<TreeState>,
+    tree_counters: Arc<TreeCounters>,
+}
+
+impl Crew {
+    fn recruit(
+        config: &Config,
+        cores: &[Option<usize>],
+        shares: Shares,
+        listeners: Vec<Vec<TcpListener>>,
+    ) -> Result<Self, StartError> {
+        let root = &config.tree.root;
+        let settings = Arc::new(Settings::new(config));
+        let tree_state = Arc::new(TreeState::default());
+        let tree_counters = Arc::new(TreeCounters::default());
+        let (control, end) = control_queue().map_err(|error| too_few(&error))?;
+        let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, (core, listeners)) in cores.iter().zip(listeners).enumerate() {
+            let (line, ends) = worker_queues().map_err(|error| too_few(&error))?;
+            let counted = Arc::new(Counters::default());
+            workers.push(line);
+            counters.push(Arc::clone(&counted));
+            assignments.push(Assignment {
+                number,
+                core: *core,
+                listeners,
+                root: open_root(root).map_err(|error| too_few(&error))?,
+                open_files: shares.open_files,
+                descriptors: shares.descriptors,
+                connections: shares.connections,
+                settings: Arc::clone(&settings),
+                tree: Arc::clone(&tree_state),
+                counters: counted,
+                inbox: ends.inbox,
+                overflow: ends.overflow,
+                doorbell: ends.doorbell,
+                control: control.clone(),
+                boundary: boundary(number),
+            });
+        }
+        let watcher = Watcher::new(
+            root,
+            config.tree.watch,
+            Arc::clone(&tree_state),
+            Arc::clone(&tree_counters),
+            workers.clone(),
+        );
+        Ok(Self {
+            assignments,
+            watcher,
+            workers,
+            counters,
+            end,
+            settings,
+            tree_state,
+            tree_counters,
+        })
     }
-    let (tree_line, tree_thread) = start_tree(watcher).map_err(|error| too_few(&error))?;
-    threads.push(tree_thread);
-    let admin = admin.map(|listener| admin::Admin::new(listener, settings.http));
-    let parts = Parts {
-        signals,
-        inbox,
-        doorbell,
-        admin,
-        workers: lines,
-        counters,
-        tree: tree_line,
-        tree_counters,
-        tree_state: tree,
-        addresses,
-    };
-    let result = Control::new(parts, config.clone(), file.map(PathBuf::from)).run();
-    // Whoever has not ended by now is ended by the process's end.
-    threads
-        .into_iter()
-        .filter(|thread| thread.is_finished())
-        .for_each(|thread| drop(thread.join()));
-    result.map_err(StartError)
+
+    /// Starts all threads, and takes charge of them until the end.
+    fn work(
+        self,
+        config: &Config,
+        file: Option<&Path>,
+        signals: Signals,
+        admin: Option<TcpListener>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(), StartError> {
+        let mut threads = Vec::new();
+        for assignment in self.assignments {
+            threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
+        }
+        let (tree, tree_thread) = start_tree(self.watcher).map_err(|error| too_few(&error))?;
+        threads.push(tree_thread);
+        let parts = Parts {
+            signals,
+            end: self.end,
+            admin: admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
+            workers: self.workers,
+            counters: self.counters,
+            tree,
+            tree_counters: self.tree_counters,
+            tree_state: self.tree_state,
+            addresses,
+        };
+        let result = Control::new(parts, config.clone(), file.map(PathBuf::from)).run();
+        // Whoever has not ended by now is ended by the process's end.
+        threads
+            .into_iter()
+            .filter(|thread| thread.is_finished())
+            .for_each(|thread| drop(thread.join()));
+        result.map_err(StartError)
+    }
 }
 
 fn too_few(error: &io::Error) -> StartError {
@@ -229,7 +278,8 @@ fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Erro
     failed(key, config, format!("cannot listen at {address}: {error}; {remedy}"))
 }
 
-/// Becomes the configured user, and puts everything but the tree and the configuration out of reach.
+/// Becomes the configured user, and puts everything but the tree and the configuration out of
+/// reach.
 fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
     let server = &config.server;
     if !server.user.is_empty() {
@@ -255,10 +305,7 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
 
 /// A string for multipart boundaries: unlikely in any file, different for each start and worker.
 fn boundary(number: usize) -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    let seed = (number, clock::unix_seconds().0, std::process::id());
-    let (a, b) = (RandomState::new().hash_one(seed), RandomState::new().hash_one(seed));
-    format!("peerage{a:016x}{b:016x}")
+    format!("peerage{number}{:016x}{:016x}", random_seed(), random_seed())
 }
 
 #[cfg(test)]

@@ -37,7 +37,8 @@ pub struct WorkerLine {
 }
 
 impl WorkerLine {
-    /// Tells of a change; never blocks. Where the queue is full the worker will drop all it has open.
+    /// Tells of a change; never blocks. Where the queue is full the worker will drop all it has
+    /// open.
     pub fn tell(&self, message: ToWorker) {
         match self.sender.try_send(message) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -97,14 +98,22 @@ impl ControlLine {
     }
 }
 
-/// The queue towards control, and its doorbell.
+/// Control's end of its queue.
+pub struct ControlEnd {
+    /// Words, with the numbers of the workers they are from.
+    pub inbox: Receiver<(usize, FromWorker)>,
+    /// Rung when there are some.
+    pub doorbell: Doorbell,
+}
+
+/// The queue towards control.
 ///
 /// # Errors
 /// EMFILE.
-pub fn control_queue() -> io::Result<(ControlLine, Receiver<(usize, FromWorker)>, Doorbell)> {
-    let (sender, receiver) = bounded(CONTROL_QUEUE);
+pub fn control_queue() -> io::Result<(ControlLine, ControlEnd)> {
+    let (sender, inbox) = bounded(CONTROL_QUEUE);
     let doorbell = Doorbell::new()?;
-    Ok((ControlLine { sender, doorbell: doorbell.clone() }, receiver, doorbell))
+    Ok((ControlLine { sender, doorbell: doorbell.clone() }, ControlEnd { inbox, doorbell }))
 }
 
 /// Where control reaches the tree thread.
@@ -117,8 +126,10 @@ pub struct TreeLine {
 impl TreeLine {
     /// Tells the tree thread to end.
     pub fn stop(&self) {
-        drop(self.sender.send(ToTree::Stop));
-        self.doorbell.ring();
+        // A full queue means that it was told already, a closed one that it has ended.
+        if self.sender.try_send(ToTree::Stop).is_ok() {
+            self.doorbell.ring();
+        }
     }
 }
 

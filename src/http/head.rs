@@ -49,8 +49,8 @@ pub struct Description<'a> {
 /// A file's response head, written when the file is opened.
 ///
 /// ```text
-/// HTTP/1.1 200 OK | Content-Length | Content-Type | Content-Encoding Accept-Ranges | Server | ETag ..
-/// 0               |                | type_at      | coding_at                      | server_at
+/// HTTP/1.1 200 OK | Content-Length | Content-Type | Content-Encoding Accept-Ranges | Server | ETag
+/// .. 0               |                | type_at      | coding_at                      | server_at
 /// ```
 /// 200 takes all of it, a single range from `type_at`, several ranges from `coding_at`, 304 from
 /// `server_at`. What is missing at the end, Date and Connection, is appended per response.

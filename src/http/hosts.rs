@@ -5,7 +5,8 @@
 //! Not here: what is done for a host (`daemon::settings`), its files (`cache::key`).
 
 use arrayvec::ArrayString;
-use foldhash::fast::RandomState;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashMap;
 
 use super::Status;
@@ -17,6 +18,7 @@ pub const HOST_BYTES_MAX: usize = 255;
 pub type HostName = ArrayString<HOST_BYTES_MAX>;
 
 /// Whom a request is for.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, for one call")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     /// The configured host of that number.
@@ -28,12 +30,20 @@ pub enum Site {
 }
 
 /// All names of all configured hosts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hosts {
-    by_name: HashMap<Box<[u8]>, usize, RandomState>,
+    by_name: HashMap<Box<[u8]>, usize, SeedableRandomState>,
 }
 
 impl Hosts {
+    /// No names yet. `hash_seed` is drawn at random by the caller, since strangers choose the names
+    /// that are looked for.
+    #[must_use]
+    pub fn new(hash_seed: u64) -> Self {
+        let hasher = SeedableRandomState::with_seed(hash_seed, SharedSeed::global_fixed());
+        Self { by_name: HashMap::with_hasher(hasher) }
+    }
+
     /// Gives `name` (already in its written form) to the host number `host`. A name that is already
     /// taken keeps its first owner; the configuration refuses duplicates.
     pub fn insert(&mut self, name: &str, host: usize) {
@@ -134,7 +144,7 @@ mod tests {
 
     #[test]
     fn finds_by_any_spelling() {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(1);
         hosts.insert("www.example.com", 3);
         hosts.insert("example.com", 3);
         hosts.insert("example.com", 4);

@@ -32,6 +32,7 @@ impl ByteRange {
 }
 
 /// What a `Range` field asks for.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, for one call")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
     /// No field, another unit, a syntax error, or a set not worth serving: answer with the whole.
@@ -43,8 +44,9 @@ pub enum Ranges {
 }
 
 /// Reads `field` against a file of `len` bytes; more than `ranges_max` ranges, or several that add
-/// up to more than the file or `MULTIPART_BYTES_MAX`, are answered with the whole file (RFC 9110 section 14.2 lets a server
-/// ignore a field, and section 17.15 asks it to where it smells of an attack).
+/// up to more than the file or `MULTIPART_BYTES_MAX`, are answered with the whole file (RFC 9110
+/// section 14.2 lets a server ignore a field, and section 17.15 asks it to where it smells of an
+/// attack).
 #[must_use]
 pub fn parse(field: &[u8], len: u64, ranges_max: usize) -> Ranges {
     let Some(set) = strip_unit(field) else { return Ranges::Whole };

@@ -26,6 +26,7 @@ pub trait Gather {
 }
 
 /// What a request for a file is answered with.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, for one call")]
 #[derive(Debug, PartialEq, Eq)]
 pub enum Plan {
     /// 200 with all of it.

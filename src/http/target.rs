@@ -60,9 +60,9 @@ fn strip_query(path: &[u8]) -> &[u8] {
 /// Appends `path`, decoded once, to `name`.
 ///
 /// # Errors
-/// 400: a bad or doubtful escape (`%00`, `%2f`, `%5c`, control characters), a backslash, a byte that
-/// no URI holds, or a `.` or `..` segment however it is written: no honest client sends one, they
-/// resolve it themselves (RFC 3986 section 5.2.4). 404: an empty segment, which would give one
+/// 400: a bad or doubtful escape (`%00`, `%2f`, `%5c`, control characters), a backslash, a byte
+/// that no URI holds, or a `.` or `..` segment however it is written: no honest client sends one,
+/// they resolve it themselves (RFC 3986 section 5.2.4). 404: an empty segment, which would give one
 /// file a second name; a dot file, unless `dot_files`; a name longer than a file name can be.
 pub fn decode_path<const N: usize>(
     path: &[u8],

@@ -1,8 +1,9 @@
-//! The ring of receive buffers that a worker shares with the kernel (Linux 5.19, `io_uring_buf_reg`).
+//! The ring of receive buffers that a worker shares with the kernel (Linux 5.19,
+//! `io_uring_buf_reg`).
 //!
 //! Owns: `RECV_BUFFERS` buffers of `RECV_BUFFER_BYTES`.   Thread: one worker.
-//! Invariants: a buffer is either the kernel's (listed, not yet completed) or ours (a `Buffer` value
-//! exists for it), never both; a `Buffer` cannot be copied, so it is given back once.
+//! Invariants: a buffer is either the kernel's (listed, not yet completed) or ours (a `Buffer`
+//! value exists for it), never both; a `Buffer` cannot be copied, so it is given back once.
 //! Not here: receiving (`sys::uring`).
 //!
 //! ```text
@@ -45,8 +46,8 @@ impl Buffer {
 
 /// All buffers, and the list in which the kernel finds those it may fill.
 ///
-/// The kernel may fill a buffer at any time until its ring is gone, which happens after this process
-/// let go of it: so the memory is never given back. A worker has one set for its life.
+/// The kernel may fill a buffer at any time until its ring is gone, which happens after this
+/// process let go of it: so the memory is never given back. A worker has one set for its life.
 pub struct Buffers {
     list: ManuallyDrop<MmapMut>,
     memory: ManuallyDrop<MmapMut>,

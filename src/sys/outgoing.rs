@@ -1,7 +1,7 @@
 //! Bytes on their way to a socket: our own and those of mapped files, gathered for one send.
 //!
-//! Owns: its own bytes, references to the mappings it sends from, the kernel's list of both; bounded
-//! by `HEADS_BYTES_MAX` and `PIECES_MAX`.   Thread: the worker that fills it.
+//! Owns: its own bytes, references to the mappings it sends from, the kernel's list of both;
+//! bounded by `HEADS_BYTES_MAX` and `PIECES_MAX`.   Thread: the worker that fills it.
 //! Invariants: while it is in flight it belongs to `sys::uring`, boxed, so nothing that the kernel
 //! was pointed at can move, be changed or be freed.
 //! Not here: what is sent (`http::reply`), sending (`sys::uring`).
@@ -105,8 +105,8 @@ impl Outgoing {
                 // SAFETY: the range lies within `own`, which does not change until `reset`.
                 Piece::Own(range) => (unsafe { self.own.as_ptr().add(range.start) }, range.len()),
                 Piece::File { held, range } => {
-                    // SAFETY: the range lies within the mapping (asserted when it was pushed), which
-                    // `held` keeps mapped until `reset`.
+                    // SAFETY: the range lies within the mapping (asserted when it was pushed),
+                    // which `held` keeps mapped until `reset`.
                     (unsafe { self.held[*held].address().add(range.start) }, range.len())
                 }
             };

@@ -38,6 +38,14 @@ pub fn map_count_max() -> u64 {
         .unwrap_or(KERNEL_DEFAULT)
 }
 
+/// A number that no stranger can guess, for hashing what strangers choose.
+#[must_use]
+pub fn random_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // The standard library seeds this from the kernel's generator.
+    RandomState::new().hash_one(0)
+}
+
 /// Tells systemd (`sd_notify(3)`), if it asked to be told. Errors are nobody's business: a daemon
 /// must not fail because its supervisor does not listen.
 pub fn notify(state: &str) {

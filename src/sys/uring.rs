@@ -1,7 +1,7 @@
 //! A worker's io_uring: what is submitted, what completes, and who owns the memory in between.
 //!
-//! Input: operations; each that points at memory takes it over.   Output: `Completion` values, which
-//! hand it back.   Owns: everything in flight, bounded by the caller's connections and files.
+//! Input: operations; each that points at memory takes it over. Output: `Completion` values, which
+//!  hand it back.   Owns: everything in flight, bounded by the caller's connections and files.
 //! Thread: the worker that made it (single issuer, deferred task run).
 //! Invariants: memory that the kernel was pointed at is in `in_flight` until its completion; if the
 //! ring is dropped before that, the memory is leaked. User data is `kind:8 | generation:24 |
@@ -268,8 +268,8 @@ impl Ring {
         self.push(opcode::Close::new(Fixed(socket.0)).build(), Kind::Ignored, NO_KEY);
     }
 
-    /// Opens `path`, a name below `root`, for reading. Symbolic links are followed below the root if
-    /// `links`, and refused (ELOOP) if not; nothing above the root is ever reached (openat2(2),
+    /// Opens `path`, a name below `root`, for reading. Symbolic links are followed below the root
+    /// if `links`, and refused (ELOOP) if not; nothing above the root is ever reached (openat2(2),
     /// RESOLVE_BENEATH).
     pub fn open(&mut self, tag: Key, root: &OwnedFd, path: CString, links: bool) {
         const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;

@@ -88,11 +88,18 @@ pub const ROOMS: &[Room] = &[
 pub type Exemption = (&'static str, &'static str, &'static str);
 
 /// Every exemption from the I/O words. One that its file no longer needs is a finding.
-pub const EXEMPTIONS: &[Exemption] = &[(
-    "src/http/date.rs",
-    "SystemTime",
-    "httpdate's type for a point in time; the clock is read in sys, the caller passes seconds",
-)];
+pub const EXEMPTIONS: &[Exemption] = &[
+    (
+        "src/http/date.rs",
+        "SystemTime",
+        "httpdate's type for a point in time; the clock is read in sys, the caller passes seconds",
+    ),
+    (
+        "src/http/head.rs",
+        "std::io",
+        "io::Write is how text is formatted into a Vec<u8>; nothing is written elsewhere",
+    ),
+];
 
 /// Every rule over `tree`, findings sorted by place.
 fn check(tree: &Tree) -> Vec<Finding> {

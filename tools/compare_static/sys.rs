@@ -5,6 +5,8 @@
 //! between fork and exec of a child.
 //! Invariants: what runs in a handler or before exec makes async-signal-safe calls only.
 
+#![allow(unsafe_code, reason = "system calls that the standard library does not wrap")]
+
 use std::fs::File;
 use std::io;
 use std::mem;

@@ -5,6 +5,8 @@
 //! Invariants: no pointer outlives the call that it is passed to.
 //! Not here: reading and writing sockets, which socket2 does safely (`conn`).
 
+#![allow(unsafe_code, reason = "system calls that the standard library does not wrap")]
+
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

@@ -16,7 +16,7 @@ use crate::sys::socket::peer_address;
 use crate::sys::uring::{Errno, Socket};
 
 use super::conn::{Connection, Descriptor, Doing};
-use super::{ByAddress, Shared, ToWorker, Worker};
+use super::{ByAddress, Shared, Worker};
 
 /// Listeners and limits.
 pub struct Accepting {
@@ -209,6 +209,3 @@ impl Worker {
         }
     }
 }
-
-/// Control's order to end.
-pub const DRAIN: ToWorker = ToWorker::Drain;

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cache::key::{self, Key as FileName};
 use crate::cache::way_out::{self, Circumstances, WayOut};
@@ -116,7 +117,7 @@ impl Shared {
         request: &Request<'_, '_>,
         waiter: Option<Key>,
     ) -> Result<Resolved, Status> {
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
         let (authority, path) = match target::parse(request.method, request.target) {
             Ok(Target::Path { authority, path }) => (authority.unwrap_or(request.host), path),
@@ -160,7 +161,7 @@ impl Shared {
         let Some(coding) = encoding::choose(request.accept_encoding, version.codings) else {
             return Resolved::File(version);
         };
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let name: &FileName = &self.name;
         let sibling = sibling_key(name, coding);
         match self.files.lookup(&sibling, self.now, &settings, waiter, &mut self.ring) {
@@ -254,7 +255,7 @@ impl Shared {
         out: &mut Outgoing,
     ) {
         let persistence = self.begin_answer(conn, request, true);
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let context = Context {
             date: &self.date,
             server_name: &settings.server_name,
@@ -273,7 +274,7 @@ impl Shared {
         out: &mut Outgoing,
     ) {
         let persistence = self.begin_answer(conn, request, true);
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
         let allow =
             settings.site(request.host, &mut foreign).map_or(ALLOW_ALL, |site| &site.0.allow);
@@ -291,7 +292,7 @@ impl Shared {
         out: &mut Outgoing,
     ) {
         let persistence = self.begin_answer(conn, request, keep);
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
         let extra = match status {
             Status::MethodNotAllowed => {
@@ -317,7 +318,7 @@ impl Shared {
         conn.is_closing = true;
         conn.lingers = true;
         conn.answers += 1;
-        let settings = Rc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
         let context = self.context(&settings.server_name, Persistence::Close, false);
         reply::emit_status(status, Extra::None, &context, out.own());
         self.counters.refused_requests.add(1);

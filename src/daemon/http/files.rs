@@ -27,6 +27,7 @@ use crate::http::encoding::{Coding, Codings};
 use crate::http::head::{Description, Prepared};
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::mapping::Mapping;
+use crate::sys::process::random_seed;
 use crate::sys::tree::{Identity, Kind, identify};
 use crate::sys::uring::{Errno, Ring};
 use crate::time::{Duration, Instant};
@@ -162,7 +163,7 @@ impl Files {
         tree: Arc<TreeState>,
     ) -> Self {
         Self {
-            table: Table::new(capacity),
+            table: Table::new(capacity, random_seed()),
             openings: Slab::new(usize::MAX),
             opening_by_key: HashMap::new(),
             page_ins: Slab::new(usize::MAX),
@@ -203,8 +204,8 @@ impl Files {
                         return Lookup::Opening;
                     }
                     let age = now.since(*checked);
-                    // A watched file is looked at again behind the request's back: the watch is what
-                    // counts, this heals a lost event. An unwatched one has no other guard.
+                    // A watched file is looked at again behind the request's back: the watch is
+                    // what counts, this heals a lost event. An unwatched one has no other guard.
                     let bound =
                         if *is_watched { settings.recheck_watched } else { settings.recheck };
                     if age < bound {
@@ -416,7 +417,8 @@ impl Files {
         }))
     }
 
-    /// Has the chunk of `version` that holds byte `at` read into memory; `waiter` is told when it is.
+    /// Has the chunk of `version` that holds byte `at` read into memory; `waiter` is told when it
+    /// is.
     pub fn page_in(
         &mut self,
         version: &Rc<Version>,

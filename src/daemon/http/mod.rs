@@ -121,12 +121,13 @@ pub struct Assignment {
 struct Shared {
     ring: Ring,
     files: Files,
-    settings: Rc<Arc<Settings>>,
+    settings: Arc<Settings>,
     counters: Arc<Counters>,
     now: Instant,
     date: DateLine,
     boundary: String,
     /// Emptied batches for reuse, so that a hit allocates nothing.
+    #[expect(clippy::vec_box, reason = "in flight they must not move, and moving them is dear")]
     spare: Vec<Box<Outgoing>>,
     /// Room for the name of the file that is asked for.
     name: FileName,
@@ -214,7 +215,7 @@ impl Worker {
         let shared = Shared {
             ring,
             files,
-            settings: Rc::new(assignment.settings),
+            settings: assignment.settings,
             counters: assignment.counters,
             now: Instant::default(),
             date: DateLine::new(unix_seconds()),
@@ -264,7 +265,7 @@ impl Worker {
             Completion::Installed { conn, result } => self.handle_installed(conn, result),
             Completion::Opened { tag, result } => {
                 let shared = &mut self.shared;
-                let settings = Rc::clone(&shared.settings);
+                let settings = Arc::clone(&shared.settings);
                 let (ring, counters) = (&mut shared.ring, &shared.counters);
                 let files = &mut shared.files;
                 let woken = files.handle_opened(tag, result, shared.now, &settings, ring, counters);
@@ -363,7 +364,7 @@ impl Worker {
                 ToWorker::Directory(name) => self.shared.files.handle_directory(&name),
                 ToWorker::Flush => self.shared.files.flush(),
                 ToWorker::Settings(settings) => {
-                    self.shared.settings = Rc::new(settings);
+                    self.shared.settings = settings;
                     // Heads were prepared with the old settings.
                     self.shared.files.flush();
                 }
