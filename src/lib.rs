@@ -15,8 +15,8 @@
 //!                  +-----------+   changed, flush      |                                |
 //!   inotify ------>|   tree    |---------------------->|  sleeps only in its ring       |
 //!   reclaim ------>|           |    reclaim epoch      +---^----------------------|-----+
-//!                  +-----------+                           | requests             | bodies: mapping
-//!                                                        clients <----------------+ or page cache
+//!                  +-----------+                           | requests             | bodies: map
+//!                                                        clients <----------------+ or pages
 //! ```
 //!
 //! | module | layer | what lives there |

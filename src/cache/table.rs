@@ -38,8 +38,8 @@ pub struct Table<V> {
 }
 
 impl<V> Table<V> {
-    /// An empty table for `capacity` entries (at least 1). `hash_seed` is drawn at random by the caller,
-    /// since strangers choose the keys.
+    /// An empty table for `capacity` entries (at least 1). `hash_seed` is drawn at random by the
+    /// caller, since strangers choose the keys.
     #[must_use]
     pub fn new(capacity: usize, hash_seed: u64) -> Self {
         assert!(capacity > 0, "a table without room serves nothing");

@@ -265,7 +265,8 @@ mod tests {
             (
                 Plan::Parts([range, last].into_iter().collect()),
                 "\r\n--BOUNDARY\r\nContent-Type: text/plain\r\nContent-Range: bytes 2-5/10\r\n\
-                 \r\n2345\r\n--BOUNDARY\r\nContent-Type: text/plain\r\nContent-Range: bytes 9-9/10\r\n\
+                 \r\n2345\r\n--BOUNDARY\r\nContent-Type: text/plain\r\n\
+                 Content-Range: bytes 9-9/10\r\n\
                  \r\n9\r\n--BOUNDARY--\r\n"
                     .to_owned(),
             ),

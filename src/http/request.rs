@@ -399,7 +399,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", "400"),
             (
-                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\
+                 \r\n",
                 "400",
             ),
             ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400"),

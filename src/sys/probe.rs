@@ -29,8 +29,8 @@ impl Unsupported {
     pub fn setup(error: &io::Error) -> Self {
         let remedy = match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => {
-                "allow it: `sysctl kernel.io_uring_disabled=0`, and in a container a seccomp profile \
-                 that lets io_uring_setup, io_uring_enter and io_uring_register through"
+                "allow it: `sysctl kernel.io_uring_disabled=0`, and in a container a seccomp \
+                 profile that lets io_uring_setup, io_uring_enter and io_uring_register through"
             }
             Some(libc::ENOSYS) => {
                 "run a kernel built with CONFIG_IO_URING, 6.1 or newer; in a container, a seccomp \
