@@ -35,6 +35,20 @@ const _: () = assert!(PIECES_MAX <= 1024, "IOV_MAX");
 /// are read. A head has about 350 bytes, so a full batch stays below it.
 pub const HEADS_BYTES_MAX: usize = 16 * 1024;
 
+/// Largest block (head and body) of the arena of hot bodies. Larger bodies gain nothing from lying
+/// beside their head, and from 64 KiB on they leave by sendfile.
+pub const HOT_BLOCK_BYTES_MAX: usize = 64 * 1024;
+
+/// Blocks are multiples of this many bytes: half of it is lost per block on average.
+pub const HOT_GRAIN_BYTES: usize = 512;
+const _: () = assert!(HOT_BLOCK_BYTES_MAX.is_multiple_of(HOT_GRAIN_BYTES));
+
+/// How often a file must be asked for before it is copied into the arena.
+pub const HOT_HITS_MIN: u32 = 3;
+
+/// How often the arena lets go of what was not asked for meanwhile, in seconds, once it is full.
+pub const HOT_PERIOD_SECONDS: u64 = 10;
+
 /// Receive buffers of a worker, registered with the kernel: a power of two (the kernel's rule).
 /// They are only held between arrival and parsing, so they bound a batch, not the connections. When
 /// none is left the kernel ends the receive, which is armed again.

@@ -132,6 +132,15 @@ impl<V> Table<V> {
         }
     }
 
+    /// Shows every value. O(capacity).
+    pub fn for_each(&self, mut show: impl FnMut(&V)) {
+        for index in 0..self.entries.slot_count() {
+            if let Some((_, entry)) = self.entries.slot(index) {
+                show(&entry.value);
+            }
+        }
+    }
+
     /// Takes every entry out whose key `matches`, handing key and value to `take`. O(capacity).
     pub fn remove_where(
         &mut self,

@@ -77,6 +77,7 @@ pub struct Counters {
     pub table_hits: Counter,
     pub table_misses: Counter,
     pub table_evictions: Counter,
+    pub hot_hits: Counter,
     pub table_files: Counter,
     pub page_ins: Counter,
     pub broken_bodies: Counter,
@@ -108,7 +109,7 @@ impl Counters {
 /// How one plain number is shown.
 type Row = (&'static str, Kind, &'static str, fn(&Counters) -> &Counter);
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     ("peerage_http_sent_bytes_total", Kind::Counter, "Bytes that clients' sockets took.", |c| {
         &c.bytes_sent
     }),
@@ -141,6 +142,12 @@ const ROWS: [Row; 16] = [
         Kind::Counter,
         "Files closed to make room for others in the table of open files.",
         |c| &c.table_evictions,
+    ),
+    (
+        "peerage_files_hot_hits_total",
+        Kind::Counter,
+        "Requests answered from the arena of hot bodies.",
+        |c| &c.hot_hits,
     ),
     ("peerage_files_open", Kind::Gauge, "Entries of the table of open files.", |c| &c.table_files),
     (

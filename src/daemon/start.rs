@@ -21,6 +21,7 @@ use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
 use crate::sys::tree::open_root;
 use crate::sys::user::{become_user, forbid_new_privileges};
+use crate::time::Duration;
 
 use super::control::{Control, Parts};
 use super::counters::Counters;
@@ -47,6 +48,10 @@ impl std::error::Error for StartError {}
 fn failed(key: &str, config: &Config, what: String) -> StartError {
     StartError(config.places.problem(key, what).to_string())
 }
+
+/// How long a port that is in use is tried for: `BIND_TRIES_MAX` times `BIND_RETRY`.
+const BIND_TRIES_MAX: u32 = 20;
+const BIND_RETRY: Duration = Duration::from_millis(50);
 
 /// How the machine's limits are shared out among the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +148,7 @@ impl Crew {
                 listeners,
                 root: open_root(root).map_err(|error| too_few(&error))?,
                 open_files: shares.open_files,
+                hot_bytes: config.tree.hot_bytes_max,
                 descriptors: shares.descriptors,
                 connections: shares.connections,
                 settings: Arc::clone(&settings),
@@ -243,7 +249,8 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, St
         // The listeners below share the address among themselves; this one fails if a stranger has
         // it, even a stranger of the same user that shares as well.
         if address.port() != 0 {
-            listen(address, false).map_err(|error| bind_failed(&key, address, config, &error))?;
+            listen_patiently(address)
+                .map_err(|error| bind_failed(&key, address, config, &error))?;
         }
         for listeners in &mut all {
             let listener = listen(address, true)
@@ -255,9 +262,23 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, St
     Ok(all)
 }
 
+/// Listens alone at `address`. The kernel takes a ring apart after its process has ended, listeners
+/// included: at a restart the port may be in use for a moment yet.
+fn listen_patiently(address: SocketAddr) -> io::Result<TcpListener> {
+    for _ in 0..BIND_TRIES_MAX {
+        match listen(address, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(BIND_RETRY);
+            }
+            result => return result,
+        }
+    }
+    listen(address, false)
+}
+
 fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let Some(address) = config.admin.listen else { return Ok(None) };
-    let listener = listen(address, false)
+    let listener = listen_patiently(address)
         .map_err(|error| bind_failed("admin.listen", address, config, &error))?;
     Ok(Some(listener))
 }

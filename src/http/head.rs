@@ -120,11 +120,10 @@ impl Prepared {
         Validators { etag: &self.bytes[self.etag.clone()], last_modified: self.last_modified }
     }
 
-    /// The head of a 200 without Date and Connection: an arena of hot objects keeps it before the
-    /// body.
+    /// Where in the head of a 200 (`emit_ok` with `Persistence::Keep`) the Date field's line begins.
     #[must_use]
-    pub fn ok(&self) -> &[u8] {
-        &self.bytes
+    pub const fn date_at(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Appends the head of a 200.

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod buffers;
 pub mod clock;
 pub mod event;
+pub mod hot;
 pub mod mapping;
 pub mod outgoing;
 pub mod probe;

@@ -14,11 +14,13 @@ use std::rc::Rc;
 use crate::limits::PIECES_MAX;
 use crate::stdx::num::{index, wide};
 
+use super::hot::Block;
 use super::mapping::Mapping;
 
 enum Piece {
     Own(Range<usize>),
     File { held: usize, range: Range<usize> },
+    Hot { held: usize },
 }
 
 /// A gathered send that is filled, sent (in several steps where the socket is full), and reused.
@@ -26,6 +28,7 @@ pub struct Outgoing {
     own: Vec<u8>,
     pieces: Vec<Piece>,
     held: Vec<Rc<Mapping>>,
+    hot: Vec<Rc<Block>>,
     /// Own bytes up to here are in `pieces`.
     cut: usize,
     vectors: Vec<libc::iovec>,
@@ -46,6 +49,7 @@ impl Default for Outgoing {
             own: Vec::with_capacity(1024),
             pieces: Vec::with_capacity(4),
             held: Vec::with_capacity(2),
+            hot: Vec::with_capacity(2),
             cut: 0,
             vectors: Vec::with_capacity(4),
             next: 0,
@@ -89,6 +93,17 @@ impl Outgoing {
         assert!(self.pieces.len() <= PIECES_MAX, "the caller keeps to PIECES_MAX");
     }
 
+    /// Appends a hot block, head and body, after the own bytes so far.
+    ///
+    /// # Panics
+    /// If there are more than `PIECES_MAX` pieces.
+    pub fn push_hot(&mut self, block: &Rc<Block>) {
+        self.cut_own();
+        self.hot.push(Rc::clone(block));
+        self.pieces.push(Piece::Hot { held: self.hot.len() - 1 });
+        assert!(self.pieces.len() <= PIECES_MAX, "the caller keeps to PIECES_MAX");
+    }
+
     /// Says whether bytes follow by another way.
     pub const fn set_more_follows(&mut self, more: bool) {
         self.more_follows = more;
@@ -109,6 +124,8 @@ impl Outgoing {
                     // which `held` keeps mapped until `reset`.
                     (unsafe { self.held[*held].address().add(range.start) }, range.len())
                 }
+                // A block is as long as it says; `hot` keeps it until `reset`.
+                Piece::Hot { held } => (self.hot[*held].address(), self.hot[*held].len()),
             };
             let iov_base = address.cast_mut().cast();
             self.vectors.push(libc::iovec { iov_base, iov_len: len });
@@ -153,6 +170,7 @@ impl Outgoing {
         self.own.clear();
         self.pieces.clear();
         self.held.clear();
+        self.hot.clear();
         self.vectors.clear();
         (self.cut, self.next, self.left, self.more_follows) = (0, 0, 0, false);
     }

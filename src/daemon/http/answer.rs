@@ -186,6 +186,9 @@ impl Shared {
             Plan::Whole
         };
         let head_only = request.method == Method::Head;
+        if plan == Plan::Whole && !head_only && self.answer_hot(conn, request, version, out) {
+            return Answer::Done;
+        }
         let body = if head_only { None } else { span(&plan, version.prepared.file_len()) };
         let Some(body) = body else {
             self.emit_file(conn, request, version, &plan, head_only, out);
@@ -207,6 +210,31 @@ impl Shared {
         }
         self.emit_file(conn, request, version, &plan, false, out);
         Answer::Done
+    }
+
+    /// The shortest way: head and body lie in one run of memory already.
+    fn answer_hot(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        version: &Rc<Version>,
+        out: &mut Outgoing,
+    ) -> bool {
+        let Some(arena) = &self.arena else { return false };
+        // The head in the arena says nothing of the connection, so it is for those that stay open.
+        if !request.keep_alive || request.minor == 0 || self.is_draining {
+            return false;
+        }
+        if conn.http.requests().saturating_add(1) >= self.settings.http.requests_per_connection {
+            return false;
+        }
+        let Some(block) = version.hot(arena, &self.date, self.files.epoch()) else { return false };
+        let persistence = self.begin_answer(conn, request, true);
+        assert!(persistence == Persistence::Keep, "checked above");
+        out.push_hot(&block);
+        self.counters.hot_hits.add(1);
+        self.counters.count_response(request.method, Status::Ok);
+        true
     }
 
     /// The first byte that the answer needs and that is not known to be in memory.

@@ -23,9 +23,12 @@ use crate::cache::residency::Residency;
 use crate::cache::table::Table;
 use crate::cache::way_out::SENDFILE_BYTES_MIN;
 use crate::http::Status;
+use crate::http::date::DateLine;
 use crate::http::encoding::{Coding, Codings};
-use crate::http::head::{Description, Prepared};
+use crate::http::head::{Description, Persistence, Prepared};
+use crate::limits::HOT_HITS_MIN;
 use crate::stdx::slab::{Key, Slab};
+use crate::sys::hot::{Arena, Block};
 use crate::sys::mapping::Mapping;
 use crate::sys::process::random_seed;
 use crate::sys::tree::{Identity, Kind, identify};
@@ -54,6 +57,9 @@ pub struct Version {
     pub prepared: Prepared,
     /// Precompressed siblings seen beside it when it was opened.
     pub codings: Codings,
+    /// How often it was asked for since the arena last looked, and its copy there.
+    hits: Cell<u32>,
+    hot: RefCell<Option<Rc<Block>>>,
     identity: Identity,
     residency: RefCell<Residency>,
     /// Page-ins under way.
@@ -71,6 +77,43 @@ impl Version {
     /// Whether it was changed in place.
     pub fn is_broken(&self) -> bool {
         self.mapping.as_ref().is_some_and(|mapping| mapping.is_broken())
+    }
+
+    /// Its hot copy with a date of now, if it has one and none with an old date is in flight. One
+    /// that is asked for often gets one, if there is room.
+    pub fn hot(&self, arena: &Arena, date: &DateLine, epoch: u64) -> Option<Rc<Block>> {
+        let mapping = self.mapping.as_ref()?;
+        if self.identity.len >= SENDFILE_BYTES_MIN || mapping.is_broken() {
+            return None;
+        }
+        self.hits.set(self.hits.get().saturating_add(1));
+        let seconds = date.seconds().0;
+        let mut hot = self.hot.borrow_mut();
+        if let Some(block) = &*hot {
+            if block.date.get() != seconds {
+                if !block.patch_head(self.prepared.date_at(), date.as_bytes()) {
+                    return None;
+                }
+                block.date.set(seconds);
+            }
+            return Some(Rc::clone(block));
+        }
+        let whole = 0..self.identity.len;
+        // Copied once its pages are known to be resident: nothing waits for a disk.
+        if self.hits.get() != HOT_HITS_MIN || self.resident_until(&whole, epoch) < whole.end {
+            return None;
+        }
+        let mut head = Vec::new();
+        self.prepared.emit_ok(&mut head, date, Persistence::Keep);
+        hot.clone_from(&arena.fill(&head, mapping, seconds));
+        hot.clone()
+    }
+
+    /// Lets the hot copy go if it was not asked for since the last call.
+    fn cool(&self) {
+        if self.hits.replace(0) == 0 {
+            self.hot.replace(None);
+        }
     }
 
     /// The end of what may be sent now of `range`, without waiting for a disk.
@@ -411,6 +454,8 @@ impl Files {
             file,
             prepared: prepare(name, &identity, codings, settings),
             codings,
+            hits: Cell::new(0),
+            hot: RefCell::new(None),
             identity,
             residency: RefCell::new(Residency::new(identity.len)),
             paging: RefCell::new(Vec::new()),
@@ -488,6 +533,15 @@ impl Files {
         };
         self.mark_openings_stale(is_below);
         self.table.remove_where(|key, _| is_below(key), drop);
+    }
+
+    /// Makes room in the arena, and lets those that were refused try again.
+    pub fn cool(&mut self) {
+        self.table.for_each(|entry| {
+            if let Entry::Present { version, .. } = entry {
+                version.cool();
+            }
+        });
     }
 
     /// Nothing that is open may be trusted any more.

@@ -31,14 +31,15 @@ use crate::http::date::DateLine;
 use crate::http::request::{Head, header_space, parse};
 use crate::http::{Step, Timeout};
 use crate::limits::{
-    BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, COMPLETIONS, HEADS_BYTES_MAX, LISTEN_BACKLOG,
-    PIECES_MAX, RANGES_MAX, SWEEP_MS,
+    BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, COMPLETIONS, HEADS_BYTES_MAX, HOT_PERIOD_SECONDS,
+    LISTEN_BACKLOG, PIECES_MAX, RANGES_MAX, SWEEP_MS,
 };
 use crate::stdx::num::narrow;
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::buffers::Buffers;
 use crate::sys::clock::{Clock, unix_seconds};
 use crate::sys::event::Doorbell;
+use crate::sys::hot::Arena;
 use crate::sys::outgoing::Outgoing;
 use crate::sys::uring::{Completion, Received, Ring};
 use crate::time::{Duration, Instant};
@@ -95,6 +96,8 @@ pub struct Assignment {
     pub root: OwnedFd,
     /// Entries of its table of open files.
     pub open_files: usize,
+    /// Bytes of its arena of hot bodies; 0 for none.
+    pub hot_bytes: usize,
     /// Descriptors it may keep open (large files, sockets that send them).
     pub descriptors: usize,
     /// Connections it may have.
@@ -139,6 +142,9 @@ struct Shared {
     spare_backlogs: Vec<Vec<u8>>,
     is_draining: bool,
     accepting: accept::Accepting,
+    /// Small bodies beside their heads; `None` where it is off.
+    arena: Option<Arena>,
+    next_cooling: Instant,
 }
 
 /// See the module.
@@ -212,6 +218,12 @@ impl Worker {
             assignment.tree,
         );
         let accepting = accept::Accepting::new(assignment.listeners, assignment.connections);
+        let arena = match assignment.hot_bytes {
+            0 => None,
+            bytes => {
+                Some(Arena::new(bytes).map_err(|error| format!("tree.hot_bytes_max: {error}"))?)
+            }
+        };
         let shared = Shared {
             ring,
             files,
@@ -227,6 +239,8 @@ impl Worker {
             spare_backlogs: Vec::new(),
             is_draining: false,
             accepting,
+            arena,
+            next_cooling: Instant::default(),
         };
         let mut worker = Self {
             conns: Slab::new(capacity),
@@ -378,6 +392,11 @@ impl Worker {
     /// Looks for connections whose time has run out.
     fn sweep(&mut self) {
         let options = self.shared.settings.http;
+        if self.shared.now >= self.shared.next_cooling {
+            let period = Duration::from_secs(HOT_PERIOD_SECONDS);
+            self.shared.next_cooling = self.shared.now.after(period);
+            self.shared.files.cool();
+        }
         self.shared.counters.early_submits.set(self.shared.ring.early_submits());
         for index in 0..self.conns.slot_count() {
             let Some((id, conn)) = self.conns.slot(index) else { continue };
