@@ -120,7 +120,8 @@ impl Prepared {
         Validators { etag: &self.bytes[self.etag.clone()], last_modified: self.last_modified }
     }
 
-    /// Where in the head of a 200 (`emit_ok` with `Persistence::Keep`) the Date field's line begins.
+    /// Where in the head of a 200 (`emit_ok` with `Persistence::Keep`) the Date field's line
+    /// begins.
     #[must_use]
     pub const fn date_at(&self) -> usize {
         self.bytes.len()

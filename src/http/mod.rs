@@ -15,6 +15,7 @@ pub mod body;
 pub mod conditional;
 pub mod date;
 pub mod encoding;
+pub mod fuzz;
 pub mod head;
 pub mod hosts;
 pub mod range;

@@ -3,7 +3,8 @@
 //!
 //! Owns: one anonymous mapping of the configured size.   Thread: one worker.
 //! Invariants: a block's memory belongs to its `Block` alone until that is dropped; a block is
-//! written only while nothing in flight holds it (its `Rc` is unique), so that no send sees a change.
+//! written only while nothing in flight holds it (its `Rc` is unique), so that no send sees a
+//! change.
 //! Not here: which files are hot (`daemon::http::files`).
 //! Source: `bench/results/static.md`, section "the arena".
 
