@@ -1,6 +1,7 @@
 //! The two things a hit does in user space: parse a request, write a response head.
 //!
-//! Not here: that neither allocates (`tests/allocation.rs`), whole requests (`tools/compare_static`).
+//! Not here: that neither allocates (`tests/allocation.rs`), whole requests
+//! (`tools/compare_static`).
 #![expect(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
@@ -19,7 +20,8 @@ const SHORT: &str = "GET /a.png HTTP/1.1\r\nHost: www.example.com\r\n\r\n";
 const BROWSER: &str = "GET /gallery/2026/11/sunset-over-the-dunes-thumb.png HTTP/1.1\r\n\
     Host: www.example.com\r\nConnection: keep-alive\r\nsec-ch-ua-platform: \"Linux\"\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
-    Chrome/139.0.0.0 Safari/537.36\r\nsec-ch-ua: \"Chromium\";v=\"139\", \"Not;A=Brand\";v=\"99\"\r\n\
+    Chrome/139.0.0.0 Safari/537.36\r\n\
+    sec-ch-ua: \"Chromium\";v=\"139\", \"Not;A=Brand\";v=\"99\"\r\n\
     sec-ch-ua-mobile: ?0\r\nAccept: image/avif,image/webp,image/apng,image/*,*/*;q=0.8\r\n\
     Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n\
     Referer: https://www.example.com/gallery/2026/11/\r\nAccept-Encoding: gzip, deflate, br\r\n\
