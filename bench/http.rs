@@ -2,7 +2,6 @@
 //!
 //! Not here: that neither allocates (`tests/allocation.rs`), whole requests
 //! (`tools/compare_static`).
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::hint::black_box;
 
