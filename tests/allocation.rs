@@ -7,6 +7,7 @@
 //! Not here: the figures (`bench/results/static.md`).
 #![expect(clippy::disallowed_methods, reason = "the daemon and its client need a thread each")]
 #![allow(unsafe_code, reason = "a global allocator is unsafe to write")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read as _, Write as _};

@@ -1,0 +1,150 @@
+//! Start, reload, stop, and what the commands say.
+//!
+//! Not here: the configuration's own checks (`tests/conf.rs`).
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::common::{Daemon, admin, await_true, pattern, read_answer, start, start_at};
+
+fn peerage(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_peerage")).args(arguments).output().unwrap()
+}
+
+fn signal(daemon: &Daemon, name: &str) {
+    let pid = daemon.child.id().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
+fn exit_code(daemon: &mut Daemon, seconds: u64) -> Option<i32> {
+    let mut status = None;
+    await_true(seconds, "the end", || {
+        status = daemon.child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.and_then(|status| status.code())
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight() {
+    const LEN: usize = 24 << 20;
+    let mut daemon = start("", "");
+    daemon.put("a.bin", &pattern(LEN, 1));
+    let mut idle = daemon.connect();
+    let mut busy = daemon.connect();
+    busy.write_all(b"GET /a.bin HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    busy.read_exact(&mut [0; 100]).unwrap();
+    signal(&daemon, "-TERM");
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "idle connections are closed at once");
+    await_true(3, "not ready", || admin(daemon.admin, "/-/ready").contains(" 503 "));
+    let mut rest = Vec::new();
+    busy.read_to_end(&mut rest).unwrap();
+    assert!(rest.len() > LEN - 100, "{} bytes", rest.len());
+    assert_eq!(exit_code(&mut daemon, 5), Some(0));
+}
+
+#[test]
+fn grace_is_not_endless() {
+    let mut daemon = start_at("127.0.0.1:0", "grace = \"1 s\"", "", "");
+    daemon.put("a.bin", &pattern(24 << 20, 1));
+    let mut busy = daemon.connect();
+    busy.write_all(b"GET /a.bin HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    busy.read_exact(&mut [0; 100]).unwrap();
+    signal(&daemon, "-TERM");
+    assert_eq!(exit_code(&mut daemon, 4), Some(0));
+}
+
+#[test]
+fn sighup_reloads_what_is_good() {
+    let daemon = start("", "");
+    daemon.put("a.png", b"alpha");
+    let file = daemon.directory.path().join("peerage.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let rule = "[[cache_control]]\npath = \"*.png\"\nvalue = \"max-age=7\"\n";
+    assert_eq!(daemon.get("/a.png").field("cache-control"), "");
+    fs::write(&file, format!("{text}\nnonsense = [")).unwrap();
+    signal(&daemon, "-HUP");
+    await_true(5, "the refusal", || {
+        daemon.metrics()["peerage_reloads_total{result=\"refused\"}"] >= 1.0
+    });
+    fs::write(&file, format!("{text}\n{rule}")).unwrap();
+    signal(&daemon, "-HUP");
+    await_true(5, "the rule", || daemon.get("/a.png").field("cache-control") == "max-age=7");
+}
+
+#[test]
+fn systemd_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_peerage"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1"])
+        .arg(directory.path())
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heard = || {
+        let mut bytes = [0; 64];
+        let count = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(heard(), "STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn failures_to_start_name_the_key_and_the_remedy() {
+    let daemon = start("", "");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("peerage.toml");
+    let table = [
+        (format!("[server]\nlisten = [\"{}\"]\n[tree]\nroot = \".\"", daemon.address), "in use"),
+        ("[tree]\nroot = \"missing\"".to_owned(), "tree.root"),
+        ("[tree]\nroot = \".\"\nrot = 1".to_owned(), "peerage.toml:3"),
+    ];
+    for (text, word) in table {
+        fs::write(&file, format!("{text}\n[admin]\nlisten = \"\"\n")).unwrap();
+        let output = peerage(&["run", "-c", file.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(word), "{word}: {error}");
+    }
+}
+
+#[test]
+fn check_finds_errors_and_prints_what_is_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("peerage.toml");
+    let name = file.to_str().unwrap();
+    fs::write(&file, "[tree]\nroot = \".\"\n[limits]\nheader_timeout = \"0 s\"\n").unwrap();
+    let output = peerage(&["check", "-c", name]);
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("peerage.toml:4") && error.contains("header_timeout"), "{error}");
+    fs::write(&file, "[tree]\nroot = \".\"\n").unwrap();
+    assert!(peerage(&["check", "-c", name]).status.success());
+    let printed = peerage(&["check", "-c", name, "--print"]).stdout;
+    fs::write(&file, printed).unwrap();
+    assert!(peerage(&["check", "-c", name]).status.success(), "what is printed is a good file");
+}
+
+#[test]
+fn ipv6_and_the_admin_listener() {
+    let daemon = start_at("[::1]:0", "", "", "");
+    daemon.put("a.txt", b"alpha");
+    assert_eq!(daemon.get("/a.txt").body, b"alpha");
+    assert!(admin(daemon.admin, "/-/healthy").starts_with("HTTP/1.1 200"));
+    assert!(admin(daemon.admin, "/-/ready").starts_with("HTTP/1.1 200"));
+    assert!(admin(daemon.admin, "/").starts_with("HTTP/1.1 404"));
+    let mut stream = std::net::TcpStream::connect(daemon.admin).unwrap();
+    stream.write_all(b"\x16\x03\x01 garbage\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(read_answer(&mut stream, false).status, 400);
+    assert!(admin(daemon.admin, "/-/healthy").starts_with("HTTP/1.1 200"));
+}

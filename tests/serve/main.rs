@@ -1,0 +1,12 @@
+//! The daemon over real sockets on loopback: what it serves, what it survives, how it ends.
+//!
+//! Not here: hostile requests (`tests/corpus`), the cores (beside their code).
+#![expect(clippy::disallowed_methods, reason = "tests wait for a real daemon in real time")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod basics;
+mod bodies;
+mod change;
+mod common;
+mod life;
+mod limits;
