@@ -137,7 +137,7 @@ fn rights_taken_away_are_noticed() {
         daemon.put("a.txt", b"alpha");
         daemon.await_status("/a.txt", 200, 2);
         let path = daemon.host().join("a.txt");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
         daemon.await_status("/a.txt", 403, 2);
     }
 }
