@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
-use crate::common::{pattern, put, read_answer, start};
+use crate::harness::{pattern, put, read_answer, start};
 
 #[test]
 fn get_head_options_and_others() {
@@ -101,7 +101,7 @@ fn precompressed_siblings_go_to_those_who_take_them() {
     assert_eq!(daemon.get("/a.svg").field("vary"), "");
     daemon.put("a.svg.gz", b"gzipped");
     daemon.put("a.svg.br", b"brotli");
-    crate::common::await_true(3, "the siblings", || {
+    crate::harness::await_true(3, "the siblings", || {
         daemon.get_with("/a.svg", "Accept-Encoding: gzip, br\r\n").body == b"brotli"
     });
     let gzip = daemon.get_with("/a.svg", "Accept-Encoding: gzip\r\n");
@@ -113,7 +113,7 @@ fn precompressed_siblings_go_to_those_who_take_them() {
     let direct = daemon.get("/a.svg.gz");
     assert_eq!((direct.field("content-encoding"), &direct.body[..]), ("", &b"gzipped"[..]));
     fs::remove_file(daemon.host().join("a.svg.br")).unwrap();
-    crate::common::await_true(3, "the sibling to go", || {
+    crate::harness::await_true(3, "the sibling to go", || {
         daemon.get_with("/a.svg", "Accept-Encoding: gzip, br\r\n").body == b"gzipped"
     });
 }

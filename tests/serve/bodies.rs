@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::common::{pattern, read_answer, start};
+use crate::harness::{pattern, read_answer, start};
 
 const SIZES: [usize; 12] =
     [0, 1, 4095, 4096, 4097, 65_000, 65_535, 65_536, 65_537, 1_048_576, 1_048_577, 5 << 20];

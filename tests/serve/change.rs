@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
-use crate::common::{Daemon, await_true, pattern, start, start_at};
+use crate::harness::{Daemon, await_true, pattern, start, start_at};
 
 const MODES: [&str; 2] = ["watch = true", "watch = false"];
 

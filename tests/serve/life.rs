@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::common::{Daemon, admin, await_true, pattern, read_answer, start, start_at};
+use crate::harness::{Daemon, admin, await_true, pattern, read_answer, start, start_at};
 
 fn peerage(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_peerage")).args(arguments).output().unwrap()

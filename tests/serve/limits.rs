@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::common::{await_true, pattern, read_answer, start};
+use crate::harness::{await_true, pattern, read_answer, start};
 
 fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();

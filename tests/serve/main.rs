@@ -7,6 +7,6 @@
 mod basics;
 mod bodies;
 mod change;
-mod common;
+mod harness;
 mod life;
 mod limits;
