@@ -37,13 +37,23 @@ pub fn start(tree: &str, extra: &str) -> Daemon {
 
 /// The same, listening at `listen`, with further lines for `[server]`.
 pub fn start_at(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
+    let tree = format!("default_host = \"a.example\"\n{tree}");
+    launch(listen, server, &tree, extra)
+}
+
+/// The same, without a default host.
+pub fn start_hosts(extra: &str) -> Daemon {
+    launch("127.0.0.1:0", "", "", extra)
+}
+
+fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("tree");
     fs::create_dir_all(root.join("a.example")).unwrap();
     let admin = free_port();
     let text = format!(
         "[server]\nlisten = [\"{listen}\"]\nworkers = 1\n{server}\n[admin]\nlisten = \"{admin}\"\n\
-         [tree]\nroot = \"tree\"\ndefault_host = \"a.example\"\n{tree}\n{extra}\n"
+         [tree]\nroot = \"tree\"\n{tree}\n{extra}\n"
     );
     let file = directory.path().join("peerage.toml");
     fs::write(&file, text).unwrap();

@@ -7,6 +7,8 @@
 mod basics;
 mod bodies;
 mod change;
+mod corpus;
+mod entry;
 mod harness;
 mod life;
 mod limits;
