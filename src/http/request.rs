@@ -15,6 +15,9 @@ use crate::limits::HEADERS_MAX;
 
 use super::Status;
 
+/// The longest method that anybody registered, UPDATEREDIRECTREF; bytes. Beyond: 501.
+const METHOD_LEN_MAX: usize = 17;
+
 /// Room for the fields of one head, on the caller's stack.
 pub type HeaderSpace<'b> = [MaybeUninit<httparse::Header<'b>>; HEADERS_MAX];
 
@@ -136,8 +139,9 @@ pub fn parse<'h, 'b>(
     let consumed = match raw.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(consumed)) => consumed,
         Ok(httparse::Status::Partial) => return check_partial(bytes, limits),
-        Err(error) => return Err(refusal(error, bytes)),
+        Err(error) => return refusal(error, bytes, limits),
     };
+    check_method(bytes)?;
     check_line_ends(&bytes[..consumed])?;
     if consumed > limits.header_bytes_max {
         return Err(Status::RequestHeaderFieldsTooLarge);
@@ -173,11 +177,12 @@ fn leading_empty_lines(input: &[u8]) -> Result<usize, Status> {
 
 /// Refuses what can be refused before the head is whole, so that a client learns it at once.
 fn check_partial<'h, 'b>(bytes: &[u8], limits: &HeadLimits) -> Result<Head<'h, 'b>, Status> {
+    check_method(bytes)?;
     check_line_ends(bytes)?;
     match bytes.iter().position(|byte| *byte == b'\n') {
-        // The longest method that anybody registered has 17 bytes; ` HTTP/1.1\r\n` has 11.
-        None if bytes.len() > limits.uri_bytes_max + 17 + 11 => Err(Status::UriTooLong),
-        Some(end) if end > limits.uri_bytes_max + 17 + 11 => Err(Status::UriTooLong),
+        // ` HTTP/1.1\r\n` has 11 bytes.
+        None if bytes.len() > limits.uri_bytes_max + METHOD_LEN_MAX + 11 => Err(Status::UriTooLong),
+        Some(end) if end > limits.uri_bytes_max + METHOD_LEN_MAX + 11 => Err(Status::UriTooLong),
         _ if bytes.len() >= limits.header_bytes_max => Err(Status::RequestHeaderFieldsTooLarge),
         _ => Ok(Head::Partial),
     }
@@ -191,23 +196,52 @@ fn check_line_ends(head: &[u8]) -> Result<(), Status> {
     if head[0] == b'\n' || bare.count() > 0 { Err(Status::BadRequest) } else { Ok(()) }
 }
 
-fn refusal(error: httparse::Error, bytes: &[u8]) -> Status {
+/// RFC 9112 section 3: a method longer than any that is known is answered 501.
+fn check_method(bytes: &[u8]) -> Result<(), Status> {
+    let method = bytes.iter().take(METHOD_LEN_MAX + 1).take_while(|byte| is_token_byte(**byte));
+    if method.count() > METHOD_LEN_MAX { Err(Status::NotImplemented) } else { Ok(()) }
+}
+
+/// What to answer to a head that the parser refused; it refuses a version at its first byte that is
+/// not ours, which is too early to tell another version from none.
+fn refusal<'h, 'b>(
+    error: httparse::Error,
+    bytes: &[u8],
+    limits: &HeadLimits,
+) -> Result<Head<'h, 'b>, Status> {
+    check_method(bytes)?;
     match error {
-        httparse::Error::TooManyHeaders => Status::RequestHeaderFieldsTooLarge,
-        httparse::Error::Version if other_version(bytes) => Status::HttpVersionNotSupported,
-        _ => Status::BadRequest,
+        httparse::Error::TooManyHeaders => Err(Status::RequestHeaderFieldsTooLarge),
+        httparse::Error::Version => match read_version(bytes) {
+            Version::Partial => check_partial(bytes, limits),
+            Version::Other => Err(Status::HttpVersionNotSupported),
+            Version::Malformed => Err(Status::BadRequest),
+        },
+        _ => Err(Status::BadRequest),
     }
 }
 
-/// Whether the request line ends in a well-formed version that is neither 1.0 nor 1.1.
-fn other_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let Some(space) = line.iter().rposition(|byte| *byte == b' ') else { return false };
-    match &line[space + 1..] {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
-            major.is_ascii_digit() && minor.is_ascii_digit()
-        }
-        _ => false,
+/// The third word of a request line that is neither `HTTP/1.0` nor `HTTP/1.1`.
+enum Version {
+    /// The beginning of a well-formed one.
+    Partial,
+    /// A well-formed one.
+    Other,
+    /// Anything else.
+    Malformed,
+}
+
+fn read_version(bytes: &[u8]) -> Version {
+    let version = bytes.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+    let shape = b"HTTP/0.0\r\n";
+    let fits = version.iter().zip(shape).all(|(byte, place)| match place {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == place,
+    });
+    match (fits, version.len() < shape.len()) {
+        (true, true) => Version::Partial,
+        (true, false) => Version::Other,
+        (false, _) => Version::Malformed,
     }
 }
 
@@ -414,6 +448,11 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", "417"),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", "505"),
             ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", "505"),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+            ("UPDATEREDIRECTREFS / HTTP/1.1\r\nHost: a\r\n\r\n", "501"),
+            ("UPDATEREDIRECTREFS", "501"),
+            ("GET / HTTP/2.x", "400"),
+            ("GET / HTTP/2.0x", "400"),
             ("GET / HTTP/x\r\nHost: a\r\n\r\n", "400"),
             ("GET /\r\n\r\n", "400"),
             ("G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
@@ -434,6 +473,7 @@ mod tests {
         assert_eq!(outcome(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")), "431");
         assert_eq!(outcome(&format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}", "x".repeat(500))), "431");
         assert_eq!(outcome("GET / HTTP/1.1\r\nHost: a\r"), "partial");
+        assert_eq!(outcome("GET / HTTP/2.0\r"), "partial");
         assert_eq!(outcome(""), "partial");
         assert_eq!(outcome("\r"), "partial");
     }

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_millis(150);
 /// Long entries are cut at this many places only, evenly spread.
 const CUTS_MAX: usize = 150;
 
-const THREADS: usize = 16;
+const THREADS: usize = 64;
 
 /// What came back: the bytes, Date lines left out, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
