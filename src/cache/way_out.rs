@@ -19,20 +19,30 @@ pub enum WayOut {
 pub struct Circumstances {
     /// Bytes of the file that this response sends.
     pub body_bytes: u64,
+    /// Bytes of bodies that the worker sent since it last sent this file, itself included: an upper
+    /// bound of the reuse distance. `u64::MAX` where it never did.
+    pub reuse_bytes: u64,
     /// Whether the file's descriptor was kept open (there is a budget of descriptors).
     pub file_open: bool,
     /// Whether the socket can have a descriptor of its own (Linux 6.8, and the same budget).
     pub socket_open: bool,
 }
 
-/// Bodies of at least this many bytes leave by sendfile. Below it the copy through the socket
-/// buffer is cheaper than the second call and the pages' bookkeeping.
+/// Bodies of at least this many bytes may leave by sendfile. Below it the copy through the socket
+/// buffer is cheaper than the second call and the pages' bookkeeping, whatever is in the caches.
 pub const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
+
+/// A file that was sent within this many bytes lies in the processor's caches: copying it is
+/// cheaper than counting references to its pages, which all cores fight for. A quarter of a last
+/// level cache of 32 MiB; the rest is for the copies in the sockets.
+pub const REUSE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Chooses the way for one body.
 #[must_use]
 pub const fn choose(body: Circumstances) -> WayOut {
-    if body.body_bytes >= SENDFILE_BYTES_MIN && body.file_open && body.socket_open {
+    let is_cold = body.reuse_bytes > REUSE_BYTES_MAX;
+    let is_large = body.body_bytes >= SENDFILE_BYTES_MIN;
+    if is_large && is_cold && body.file_open && body.socket_open {
         WayOut::Sendfile
     } else {
         WayOut::Gather
@@ -45,16 +55,19 @@ mod tests {
 
     #[test]
     fn table_of_circumstances() {
+        const FAR: u64 = REUSE_BYTES_MAX + 1;
         let table = [
-            (1, true, true, WayOut::Gather),
-            (SENDFILE_BYTES_MIN - 1, true, true, WayOut::Gather),
-            (SENDFILE_BYTES_MIN, true, true, WayOut::Sendfile),
-            (u64::MAX, true, true, WayOut::Sendfile),
-            (u64::MAX, false, true, WayOut::Gather),
-            (u64::MAX, true, false, WayOut::Gather),
+            (1, FAR, true, true, WayOut::Gather),
+            (SENDFILE_BYTES_MIN - 1, FAR, true, true, WayOut::Gather),
+            (SENDFILE_BYTES_MIN, FAR, true, true, WayOut::Sendfile),
+            (SENDFILE_BYTES_MIN, REUSE_BYTES_MAX, true, true, WayOut::Gather),
+            (SENDFILE_BYTES_MIN, 0, true, true, WayOut::Gather),
+            (u64::MAX, u64::MAX, true, true, WayOut::Sendfile),
+            (u64::MAX, u64::MAX, false, true, WayOut::Gather),
+            (u64::MAX, u64::MAX, true, false, WayOut::Gather),
         ];
-        for (body_bytes, file_open, socket_open, expected) in table {
-            let body = Circumstances { body_bytes, file_open, socket_open };
+        for (body_bytes, reuse_bytes, file_open, socket_open, expected) in table {
+            let body = Circumstances { body_bytes, reuse_bytes, file_open, socket_open };
             assert_eq!(choose(body), expected, "{body:?}");
         }
     }

@@ -141,14 +141,6 @@ impl Watcher {
         if !self.is_wanted {
             return;
         }
-        if !is_local(&self.root) {
-            log::warn!(
-                "{}: a network or user-space file system does not tell of changes; files are \
-                 checked by age (tree.recheck)",
-                self.root.display()
-            );
-            return;
-        }
         self.forget_watches();
         let result = Changes::new().and_then(|changes| {
             self.changes = Some(changes);
@@ -194,6 +186,11 @@ impl Watcher {
                 Err(error) if is_gone(&error) && !name.is_empty() => continue,
                 Err(error) => return Err(error),
             };
+            // Mounted below the root: others may change it without this kernel's knowledge.
+            if !is_local(&path) {
+                let what = format!("{} is a network or user-space file system", path.display());
+                return Err(io::Error::other(what));
+            }
             self.paths.insert(watch.clone(), name.clone());
             self.watches.insert(name.clone(), watch);
             for child in subdirectories(&path).unwrap_or_default() {

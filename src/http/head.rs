@@ -32,6 +32,9 @@ pub struct Description<'a> {
     pub len: u64,
     /// Modification time in nanoseconds since 1970; names the version together with `len`.
     pub modified_nanos: u64,
+    /// Tells it from another file of the same length and time in the entity tag; 0 where the two
+    /// are enough.
+    pub twin: u64,
     /// Content-Type.
     pub content_type: &'a str,
     /// Set where the file is a precompressed sibling.
@@ -91,6 +94,9 @@ impl Prepared {
         out.extend_from_slice(b"ETag: ");
         let etag_start = out.len();
         put(&mut out, format_args!("\"{:x}-{:x}", file.modified_nanos, file.len));
+        if file.twin != 0 {
+            put(&mut out, format_args!("-{:x}", file.twin));
+        }
         if let Some(coding) = file.coding {
             // RFC 9110 8.8.3.3: codings of one resource must not share a strong tag.
             put(&mut out, format_args!("-{}", coding.token()));
@@ -215,6 +221,7 @@ mod tests {
         Prepared::new(&Description {
             len: 10,
             modified_nanos: 784_111_777_000_000_001,
+            twin: 0,
             content_type: "image/svg+xml",
             coding: Some(Coding::Gzip),
             varies: true,

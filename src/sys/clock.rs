@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::time::{Instant, UnixSeconds};
+use crate::time::{Duration, Instant, UnixSeconds};
 
 /// A monotonic clock whose zero is its own making.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,17 @@ impl Clock {
 
 /// The wall-clock time.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the place where clocks are read")]
 pub fn unix_seconds() -> UnixSeconds {
-    UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    UnixSeconds(since_1970().as_secs())
+}
+
+/// The wall-clock time in nanoseconds since 1970.
+#[must_use]
+pub fn unix_nanos() -> u64 {
+    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place where clocks are read")]
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

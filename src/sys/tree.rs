@@ -3,14 +3,14 @@
 //! Thread: tree.
 //! Not here: what a change means (`daemon::tree`), opening files to serve them (`sys::uring`).
 
-#![expect(unsafe_code, reason = "statfs has no wrapper in the standard library")]
+#![expect(unsafe_code, reason = "statfs and statx have no wrapper in the standard library")]
 
 use std::ffi::{CString, OsStr};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
@@ -182,12 +182,13 @@ pub fn is_local(path: &Path) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
-    inode: u64,
+    /// Number within its file system.
+    pub inode: u64,
     /// Length in bytes.
     pub len: u64,
     /// Modification time in nanoseconds since 1970; earlier times are 0.
     pub modified_nanos: u64,
-    mode: u32,
+    mode: u16,
 }
 
 impl Identity {
@@ -199,13 +200,23 @@ impl Identity {
 }
 
 /// The identity of an open file, and whether it is a regular one. A system call, but never a wait:
-/// the kernel has the inode of an open file in memory.
+/// the kernel says what it has in memory, which is what it learnt when the file was opened
+/// (`AT_STATX_DONT_SYNC`), and does not ask a network file system again.
 ///
 /// # Errors
-/// Those of fstat(2).
+/// Those of statx(2).
 pub fn identify(file: &File) -> io::Result<(Identity, Kind)> {
-    let metadata = file.metadata()?;
-    Ok((identity(&metadata), kind(&metadata)))
+    // SAFETY: statx is a C structure of integers, for which all-zero is valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let (fd, mask) = (file.as_raw_fd(), libc::STATX_BASIC_STATS);
+    // SAFETY: the descriptor is open for the call, the path is a C string, and the kernel writes
+    // one statx to a place that holds one.
+    let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut found) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((identity(&found), kind(found.stx_mode)))
 }
 
 /// What a name leads to.
@@ -219,25 +230,23 @@ pub enum Kind {
     Other,
 }
 
-fn kind(metadata: &Metadata) -> Kind {
-    if metadata.is_file() {
-        Kind::File
-    } else if metadata.is_dir() {
-        Kind::Directory
-    } else {
-        Kind::Other
+fn kind(mode: u16) -> Kind {
+    match u32::from(mode) & libc::S_IFMT {
+        libc::S_IFREG => Kind::File,
+        libc::S_IFDIR => Kind::Directory,
+        _ => Kind::Other,
     }
 }
 
-fn identity(metadata: &Metadata) -> Identity {
-    let seconds = u64::try_from(metadata.mtime()).unwrap_or(0);
-    let nanos = u64::try_from(metadata.mtime_nsec()).unwrap_or(0);
+fn identity(found: &libc::statx) -> Identity {
+    let seconds = u64::try_from(found.stx_mtime.tv_sec).unwrap_or(0);
+    let nanos = u64::from(found.stx_mtime.tv_nsec);
     Identity {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        len: metadata.len(),
+        device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
+        inode: found.stx_ino,
+        len: found.stx_size,
         modified_nanos: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
-        mode: metadata.mode(),
+        mode: found.stx_mode,
     }
 }
 

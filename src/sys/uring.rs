@@ -14,7 +14,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::rc::Rc;
 
 use io_uring::squeue::Flags;
@@ -211,6 +211,12 @@ impl Ring {
         self.push(entry, Kind::Receive, conn);
     }
 
+    /// Receives once on `socket`: nothing has to be cancelled if the connection ends after it.
+    pub fn receive_once(&mut self, conn: Key, socket: Socket) {
+        let entry = opcode::Recv::new(Fixed(socket.0), std::ptr::null_mut(), 0).buf_group(GROUP);
+        self.push(entry.build().flags(Flags::BUFFER_SELECT), Kind::Receive, conn);
+    }
+
     /// Stops receiving; what had arrived still completes.
     pub fn cancel_receive(&mut self, conn: Key) {
         let target = user_data(Kind::Receive, conn);
@@ -266,6 +272,12 @@ impl Ring {
     /// Closes `socket`, on which nothing is armed or in flight.
     pub fn close_unarmed(&mut self, socket: Socket) {
         self.push(opcode::Close::new(Fixed(socket.0)).build(), Kind::Ignored, NO_KEY);
+    }
+
+    /// Closes `file`; where its file system has to flush, on a thread of the kernel.
+    pub fn close_file(&mut self, file: File) {
+        let entry = opcode::Close::new(Fd(file.into_raw_fd())).build();
+        self.push(entry, Kind::Ignored, NO_KEY);
     }
 
     /// Opens `path`, a name below `root`, for reading. Symbolic links are followed below the root

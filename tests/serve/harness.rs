@@ -20,8 +20,7 @@ pub struct Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.stop();
     }
 }
 
@@ -78,6 +77,12 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
 }
 
 impl Daemon {
+    /// Ends it at once, if it has not ended.
+    pub fn stop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
     /// The default host's directory.
     pub fn host(&self) -> PathBuf {
         self.directory.path().join("tree/a.example")

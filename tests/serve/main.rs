@@ -6,7 +6,9 @@
 
 mod basics;
 mod bodies;
+mod calls;
 mod change;
+mod cold;
 mod corpus;
 mod entry;
 mod harness;

@@ -168,11 +168,11 @@ impl Worker {
     pub(super) fn finish(&mut self, id: Key) {
         let Some(conn) = self.conns.find_mut(id) else { return };
         let unread = conn.lingers || !conn.backlog.is_empty() || conn.http.has_held();
+        conn.doing = Doing::Reading;
         if !unread || conn.has_ended {
             self.close(id);
             return;
         }
-        conn.doing = Doing::Reading;
         conn.backlog = Vec::new();
         conn.http.handle_last_sent(self.shared.now);
         self.shared.ring.shut_down_sending(conn.socket);

@@ -196,6 +196,7 @@ impl Shared {
         };
         let way = way_out::choose(Circumstances {
             body_bytes: body.end - body.start,
+            reuse_bytes: version.reuse_bytes(self.bodies_bytes + (body.end - body.start)),
             file_open: version.file.is_some(),
             socket_open: self.can_install && !matches!(conn.descriptor, Descriptor::Refused),
         });
@@ -208,8 +209,14 @@ impl Shared {
             self.files.page_in(version, at, waiter, &mut self.ring, &self.counters);
             return Answer::Waits;
         }
+        self.count_body(version, &body);
         self.emit_file(conn, request, version, &plan, false, out);
         Answer::Done
+    }
+
+    fn count_body(&mut self, version: &Version, body: &Range<u64>) {
+        self.bodies_bytes += body.end - body.start;
+        version.handle_sent(self.bodies_bytes);
     }
 
     /// The shortest way: head and body lie in one run of memory already.
@@ -267,6 +274,7 @@ impl Shared {
             }
             return Answer::Waits;
         }
+        self.count_body(version, &body);
         self.emit_file(conn, request, version, plan, true, out);
         out.set_more_follows(true);
         conn.stream = Some(Stream { version: Rc::clone(version), left: body, way });
@@ -378,6 +386,7 @@ impl Shared {
         let persistence = reply::persistence(request, keep && more_allowed && !self.is_draining);
         if persistence == Persistence::Close {
             conn.is_closing = true;
+            conn.is_farewell = keep && !request.keep_alive;
             conn.lingers |= !keep;
         }
         persistence

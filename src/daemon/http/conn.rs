@@ -62,6 +62,8 @@ pub struct Connection {
     pub has_ended: bool,
     /// The connection ends once what was answered is sent.
     pub is_closing: bool,
+    /// The client said that the request being answered is its last.
+    pub is_farewell: bool,
     /// The client may still be sending: read over what comes before closing.
     pub lingers: bool,
     pub descriptor: Descriptor,
@@ -86,6 +88,7 @@ impl Connection {
             is_paused: false,
             has_ended: false,
             is_closing: false,
+            is_farewell: false,
             lingers: false,
             descriptor: Descriptor::None,
             stream: None,

@@ -28,6 +28,7 @@ use crate::http::encoding::{Coding, Codings};
 use crate::http::head::{Description, Persistence, Prepared};
 use crate::limits::HOT_HITS_MIN;
 use crate::stdx::slab::{Key, Slab};
+use crate::sys::clock::unix_nanos;
 use crate::sys::hot::{Arena, Block};
 use crate::sys::mapping::Mapping;
 use crate::sys::process::random_seed;
@@ -60,6 +61,10 @@ pub struct Version {
     /// How often it was asked for since the arena last looked, and its copy there.
     hits: Cell<u32>,
     hot: RefCell<Option<Rc<Block>>>,
+    /// The arena had no room for it when it was last asked.
+    is_refused: Cell<bool>,
+    /// The worker's count of the bytes of all bodies when this was last sent.
+    sent_at: Cell<Option<u64>>,
     identity: Identity,
     residency: RefCell<Residency>,
     /// Page-ins under way.
@@ -100,20 +105,34 @@ impl Version {
         }
         let whole = 0..self.identity.len;
         // Copied once its pages are known to be resident: nothing waits for a disk.
-        if self.hits.get() != HOT_HITS_MIN || self.resident_until(&whole, epoch) < whole.end {
+        let is_due = self.hits.get() >= HOT_HITS_MIN && !self.is_refused.get();
+        if !is_due || self.resident_until(&whole, epoch) < whole.end {
             return None;
         }
         let mut head = Vec::new();
         self.prepared.emit_ok(&mut head, date, Persistence::Keep);
         hot.clone_from(&arena.fill(&head, mapping, seconds));
+        self.is_refused.set(hot.is_none());
         hot.clone()
     }
 
     /// Lets the hot copy go if it was not asked for since the last call.
     fn cool(&self) {
+        self.is_refused.set(false);
         if self.hits.replace(0) == 0 {
             self.hot.replace(None);
         }
+    }
+
+    /// Bytes of bodies that the worker sent, of `total` so far, since it last sent this one; see
+    /// `way_out`.
+    pub fn reuse_bytes(&self, total: u64) -> u64 {
+        self.sent_at.get().map_or(u64::MAX, |before| total.saturating_sub(before))
+    }
+
+    /// It is being sent; `total` includes it.
+    pub fn handle_sent(&self, total: u64) {
+        self.sent_at.set(Some(total));
     }
 
     /// The end of what may be sent now of `range`, without waiting for a disk.
@@ -122,17 +141,42 @@ impl Version {
     }
 }
 
+/// Files to be closed by the ring: close(2) may wait for a network file system's flush.
+type Closing = Rc<RefCell<Vec<File>>>;
+
+/// An open file that is closed by the ring once it is dropped.
+struct Handle {
+    file: Option<File>,
+    closing: Closing,
+}
+
+impl Handle {
+    fn file(&self) -> &File {
+        self.file.as_ref().expect("taken only when it is dropped")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.closing.borrow_mut().extend(self.file.take());
+    }
+}
+
 /// A file kept open, on the budget of descriptors.
 pub struct OpenFile {
-    /// The file.
-    pub file: File,
+    handle: Handle,
     budget: Rc<Cell<usize>>,
 }
 
 impl OpenFile {
-    fn new(file: File, budget: &Rc<Cell<usize>>) -> Option<Self> {
+    fn new(handle: Handle, budget: &Rc<Cell<usize>>) -> Option<Self> {
         budget.set(budget.get().checked_sub(1)?);
-        Some(Self { file, budget: Rc::clone(budget) })
+        Some(Self { handle, budget: Rc::clone(budget) })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        self.handle.file()
     }
 }
 
@@ -170,7 +214,7 @@ struct Opening {
 }
 
 struct Probing {
-    file: File,
+    file: Handle,
     next: usize,
     found: Codings,
 }
@@ -192,6 +236,7 @@ pub struct Files {
     tree: Arc<TreeState>,
     /// Descriptors of large files that may still be kept open.
     descriptors_left: Rc<Cell<usize>>,
+    closing: Closing,
 }
 
 /// How long the outcome "there is no such file" holds, so that those who waited for it hear it.
@@ -213,6 +258,7 @@ impl Files {
             root,
             tree,
             descriptors_left: descriptors,
+            closing: Closing::default(),
         }
     }
 
@@ -316,9 +362,12 @@ impl Files {
         ring: &mut Ring,
         counters: &Counters,
     ) -> Vec<Key> {
+        let result =
+            result.map(|file| Handle { file: Some(file), closing: Rc::clone(&self.closing) });
         let opening = self.openings.find_mut(tag).expect("opens complete once");
         if let Some(probing) = &mut opening.probing {
-            if result.as_ref().is_ok_and(|file| matches!(identify(file), Ok((_, Kind::File)))) {
+            let is_file = |file: &Handle| matches!(identify(file.file()), Ok((_, Kind::File)));
+            if result.as_ref().is_ok_and(is_file) {
                 probing.found.insert(Coding::ALL[probing.next]);
             }
             probing.next += 1;
@@ -422,11 +471,11 @@ impl Files {
     fn version(
         &mut self,
         name: &[u8],
-        file: File,
+        file: Handle,
         codings: Codings,
         settings: &Settings,
     ) -> Result<Rc<Version>, Status> {
-        let (identity, kind) = identify(&file).map_err(|_| Status::InternalServerError)?;
+        let (identity, kind) = identify(file.file()).map_err(|_| Status::InternalServerError)?;
         if kind != Kind::File {
             return Err(Status::NotFound);
         }
@@ -444,7 +493,7 @@ impl Files {
         let mapping = if identity.len == 0 {
             None
         } else {
-            let mapping = Mapping::new(&file, identity.len);
+            let mapping = Mapping::new(file.file(), identity.len);
             Some(Rc::new(mapping.map_err(|_| Status::ServiceUnavailable)?))
         };
         let large = identity.len >= SENDFILE_BYTES_MIN;
@@ -456,6 +505,8 @@ impl Files {
             codings,
             hits: Cell::new(0),
             hot: RefCell::new(None),
+            is_refused: Cell::new(false),
+            sent_at: Cell::new(None),
             identity,
             residency: RefCell::new(Residency::new(identity.len)),
             paging: RefCell::new(Vec::new()),
@@ -535,6 +586,12 @@ impl Files {
         self.table.remove_where(|key, _| is_below(key), drop);
     }
 
+    /// Closes what was dropped since the last call.
+    pub fn close_dropped(&mut self, ring: &mut Ring) {
+        let mut closing = self.closing.borrow_mut();
+        closing.drain(..).for_each(|file| ring.close_file(file));
+    }
+
     /// Makes room in the arena, and lets those that were refused try again.
     pub fn cool(&mut self) {
         self.table.for_each(|entry| {
@@ -586,6 +643,11 @@ fn status_of(error: Errno) -> Status {
     }
 }
 
+/// Kernels stamp files by their tick, 10 ms at the longest: a file opened within it may be replaced
+/// by one with the same time. Later the time tells the two apart, and boxes with the same file
+/// agree on its entity tag.
+const TICK_NANOS_MAX: u64 = 20_000_000;
+
 fn prepare(name: &[u8], identity: &Identity, codings: Codings, settings: &Settings) -> Prepared {
     // A sibling has the type and the rules of the file that it is a sibling of.
     let (shown, suffix) = match name.iter().position(|byte| *byte == 0) {
@@ -594,9 +656,11 @@ fn prepare(name: &[u8], identity: &Identity, codings: Codings, settings: &Settin
     };
     let coding = Coding::ALL.into_iter().find(|coding| coding.suffix().as_bytes() == suffix);
     let (directory, path) = settings.split(shown);
+    let is_fresh = unix_nanos().saturating_sub(identity.modified_nanos) < TICK_NANOS_MAX;
     Prepared::new(&Description {
         len: identity.len,
         modified_nanos: identity.modified_nanos,
+        twin: if is_fresh { identity.inode } else { 0 },
         content_type: settings.content_type(path),
         coding,
         varies: coding.is_some() || !codings.is_empty(),

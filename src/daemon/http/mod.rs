@@ -142,6 +142,8 @@ struct Shared {
     spare_backlogs: Vec<Vec<u8>>,
     is_draining: bool,
     accepting: accept::Accepting,
+    /// Bytes of all bodies that were answered, but for hot ones.
+    bodies_bytes: u64,
     /// Small bodies beside their heads; `None` where it is off.
     arena: Option<Arena>,
     next_cooling: Instant,
@@ -197,6 +199,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             worker.handle(completion, &mut buffers);
         }
         worker.run_woken();
+        worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
             next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
             worker.sweep();
@@ -239,6 +242,7 @@ impl Worker {
             spare_backlogs: Vec::new(),
             is_draining: false,
             accepting,
+            bodies_bytes: 0,
             arena,
             next_cooling: Instant::default(),
         };
@@ -337,9 +341,16 @@ impl Worker {
         if conn.is_paused && conn.backlog.len() < BACKLOG_BYTES_PAUSE {
             conn.is_paused = false;
         }
-        if !conn.is_receiving && !conn.has_ended && !conn.is_paused {
+        // One that ends at the client's own wish is not listened to any more; nothing has to be
+        // cancelled then, which is a tenth of what such a connection costs.
+        let is_heard = !conn.is_farewell || conn.http.is_lingering();
+        if !conn.is_receiving && !conn.has_ended && !conn.is_paused && is_heard {
             conn.is_receiving = true;
-            self.shared.ring.receive(id, conn.socket);
+            if conn.http.requests() == 0 {
+                self.shared.ring.receive_once(id, conn.socket);
+            } else {
+                self.shared.ring.receive(id, conn.socket);
+            }
         }
     }
 

@@ -177,7 +177,7 @@ impl Shared {
         };
         let len = (until - stream.left.start).min(SENDFILE_BYTES_MAX);
         self.counters.send_file_calls.add(1);
-        match send_file(socket, &open.file, stream.left.start, len) {
+        match send_file(socket, open.file(), stream.left.start, len) {
             // Nothing there any more: the file became shorter.
             Ok(0) => {
                 self.counters.broken_bodies.add(1);
