@@ -212,9 +212,12 @@ impl Conn {
     }
 
     /// The answers given so far fill a batch; no more input is read until it is sent. The same
-    /// holds while a request waits for its file.
+    /// holds while a request waits for its file. A body that has begun to arrive behind the batch
+    /// is still a body.
     pub fn handle_wait(&mut self, now: Instant) {
-        self.phase = Phase::Answer { since: now, progress: now, sent: 0 };
+        if !matches!(self.phase, Phase::Body { .. }) {
+            self.phase = Phase::Answer { since: now, progress: now, sent: 0 };
+        }
     }
 
     /// Lets the next request be read within the same batch of answers (pipelining).
@@ -234,7 +237,9 @@ impl Conn {
 
     /// Everything answered was sent; `now` the next request may come.
     pub fn handle_sent(&mut self, now: Instant) {
-        self.phase = Phase::Idle { since: now };
+        if !matches!(self.phase, Phase::Body { .. }) {
+            self.phase = Phase::Idle { since: now };
+        }
     }
 
     /// The last response was sent; what still comes is read over.

@@ -118,6 +118,21 @@ fn a_chunked_body_is_never_taken_for_a_request() {
     );
 }
 
+#[test]
+fn a_body_behind_a_batch_of_answers_is_still_a_body() {
+    let mut conn = Conn::new(T0);
+    conn.handle_answer(T0, &OPTIONS);
+    conn.handle_next(T0);
+    assert_eq!(step(&mut conn, POST), format!("consumed {}", POST.len()));
+    // The answer before it is sent meanwhile.
+    conn.handle_wait(T0);
+    assert!(!conn.has_held());
+    conn.handle_sent(at(1));
+    assert!(!conn.has_held());
+    assert_eq!(step(&mut conn, "GET /"), "held 3");
+    assert!(conn.has_held());
+}
+
 // Answer ----------------------------------------------------------------------------------------
 
 #[test]
