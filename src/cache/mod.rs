@@ -6,6 +6,7 @@
 //! Not here: opening and mapping (`sys`), HTTP (`http`), watching the tree (`daemon::tree`).
 
 pub mod key;
+pub mod name;
 pub mod pattern;
 pub mod residency;
 pub mod table;

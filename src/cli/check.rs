@@ -21,14 +21,15 @@ pub struct Check {
 impl Check {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let config = config::load(&self.config)?;
+        if self.print {
+            print!("{}", config::print(&config));
+        }
         let problems = config::check_environment(&config);
         if !problems.is_empty() {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             anyhow::bail!("{}", lines.join("\n"));
         }
-        if self.print {
-            print!("{}", config::print(&config));
-        } else {
+        if !self.print {
             println!("{}: good", self.config.display());
         }
         Ok(())

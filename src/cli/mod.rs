@@ -4,6 +4,7 @@
 //! Not here: what the daemon does (`daemon`).
 #![expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
 
+pub mod cache;
 pub mod check;
 pub mod run;
 pub mod serve;
@@ -26,6 +27,8 @@ enum Command {
     Run(run::Run),
     /// Check a configuration file.
     Check(check::Check),
+    /// Which file a URL has, and which URL a file.
+    Cache(cache::Cache),
 }
 
 /// Runs the command that was asked for.
@@ -37,5 +40,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
+        Command::Cache(cache) => cache.run(),
     }
 }
