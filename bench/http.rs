@@ -45,6 +45,7 @@ fn heads(criterion: &mut Criterion) {
     let prepared = Prepared::new(&Description {
         len: 12_345,
         modified_nanos: 784_111_777_000_000_001,
+        now: UnixSeconds(u64::MAX),
         twin: 0,
         content_type: "image/png",
         coding: None,

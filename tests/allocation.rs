@@ -128,6 +128,7 @@ fn parts_allocate_nothing() {
     let prepared = Prepared::new(&Description {
         len: 5,
         modified_nanos: 1,
+        now: UnixSeconds(u64::MAX),
         twin: 0,
         content_type: "image/png",
         coding: None,

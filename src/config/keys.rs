@@ -71,7 +71,7 @@ fn tree(at: &mut Tree, v: &mut impl Visit) {
     v.key("watch", Restart, Flag, &mut at.watch);
     v.key("recheck", Live, Time(from(TENTH, HOUR)), &mut at.recheck);
     v.key("recheck_watched", Live, Time(from(TENTH, DAY)), &mut at.recheck_watched);
-    let files = Count(zero_or("computed", 16, 1 << 24));
+    let files = Count(zero_or("computed", 64, 1 << 24));
     v.key("open_files_max", Restart, files, &mut at.open_files_max);
     v.key("hot_bytes_max", Restart, Size(zero_or("off", 0, 64 * GIB)), &mut at.hot_bytes_max);
     v.key("precompressed", Live, Flag, &mut at.precompressed);

@@ -18,6 +18,7 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     workers_have_cores(config, sink);
     group_has_user(config, sink);
     admin_is_apart(config, sink);
+    listeners_are_apart(config, sink);
     uri_fits_header(config, sink);
     hosts_differ(config, sink);
 }
@@ -66,6 +67,20 @@ fn admin_is_apart(config: &Config, sink: &mut Sink) {
     );
     let line = sink.places.line(key);
     sink.fault(key, line, what);
+}
+
+/// An address and a wildcard with the same port are one port to the kernel.
+fn listeners_are_apart(config: &Config, sink: &mut Sink) {
+    let listen = &config.server.listen;
+    for (index, left) in listen.iter().enumerate() {
+        let Some(right) = listen[index + 1..].iter().find(|right| overlap(*left, **right)) else {
+            continue;
+        };
+        let line = sink.places.line("server.listen");
+        let what = format!("\"{left}\" and \"{right}\" overlap; the wildcard alone is enough");
+        sink.fault("server.listen", line, what);
+        return;
+    }
 }
 
 fn overlap(left: SocketAddr, right: SocketAddr) -> bool {

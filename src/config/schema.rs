@@ -94,7 +94,7 @@ pub struct Tree {
     /// live.
     pub recheck_watched: Duration,
     /// Files that each worker keeps open and mapped; 0 = computed from vm.max_map_count and the
-    /// descriptor limit. Default 0; 0 or 16 to 16_777_216 (below 16 a page's pictures evict each
+    /// descriptor limit. Default 0; 0 or 64 to 16_777_216 (below 64 a page's pictures evict each
     /// other); restart.
     pub open_files_max: usize,
     /// Bytes of small hot bodies that each worker copies together; 0 = off. Default 64 MiB; at most
@@ -182,7 +182,7 @@ pub struct Limits {
     /// Ranges of one request; more and the whole file is sent; 0 = ranges off. Default 16; 0 to
     /// 64; live.
     pub ranges_max: usize,
-    /// Requests that a client may send before their responses. Default 32; 1 to 32; live.
+    /// Responses that are sent at once to a client that pipelines. Default 32; 1 to 32; live.
     pub pipeline_max: usize,
 }
 

@@ -15,7 +15,7 @@ use crate::http::request::header_space;
 use crate::http::{self, Method, Request, Status, Step};
 use crate::limits::{ADMIN_CONNECTIONS_MAX, RECV_BUFFER_BYTES};
 use crate::sys::clock::unix_seconds;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 struct AdminConn {
     stream: TcpStream,
@@ -29,6 +29,9 @@ struct AdminConn {
 pub struct Admin {
     listener: TcpListener,
     conns: Vec<AdminConn>,
+    /// The listener failed (EMFILE): it is left alone until then, for it would fail again at once.
+    deaf_until: Instant,
+    is_deaf: bool,
     options: http::Options,
 }
 
@@ -44,14 +47,16 @@ impl Admin {
     /// Answers at `listener`, which is non-blocking.
     #[must_use]
     pub const fn new(listener: TcpListener, options: http::Options) -> Self {
-        Self { listener, conns: Vec::new(), options }
+        let deaf_until = Instant::from_nanos(0);
+        Self { listener, conns: Vec::new(), deaf_until, is_deaf: false, options }
     }
 
     /// What to wait for: the descriptor, and whether it is to be written.
     #[must_use]
     pub fn sources(&self) -> Vec<(BorrowedFd<'_>, bool)> {
         let conns = self.conns.iter().map(|conn| (conn.stream.as_fd(), !conn.output.is_empty()));
-        std::iter::once((self.listener.as_fd(), false)).chain(conns).collect()
+        // A listener is never writable: so it is not waited for.
+        std::iter::once((self.listener.as_fd(), self.is_deaf)).chain(conns).collect()
     }
 
     /// Acts on all that is ready, as told by `ready` in the order of `sources`.
@@ -64,8 +69,18 @@ impl Admin {
             let goes_on = !is_ready || conn.step(now, &options, facts);
             goes_on && conn.http.handle_timeout(now, &options).is_none()
         });
+        self.is_deaf = now < self.deaf_until;
         while ready.first() == Some(&true) {
-            let Ok((stream, _)) = self.listener.accept() else { break };
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::warn!("admin.listen: accept failed: {error}");
+                    self.deaf_until = now.after(Duration::from_secs(1));
+                    self.is_deaf = true;
+                    break;
+                }
+            };
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -112,11 +127,11 @@ impl AdminConn {
                 }
                 // Nothing here takes a body.
                 Step::Held(_) => {
-                    emit_status(Status::MethodNotAllowed, &mut self.output);
+                    emit_status(Status::MethodNotAllowed, false, &mut self.output);
                     break;
                 }
                 Step::Refused(status) => {
-                    emit_status(status, &mut self.output);
+                    emit_status(status, false, &mut self.output);
                     break;
                 }
             }
@@ -141,7 +156,7 @@ impl AdminConn {
 
 fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
     if !matches!(request.method, Method::Get | Method::Head) {
-        emit_status(Status::MethodNotAllowed, out);
+        emit_status(Status::MethodNotAllowed, false, out);
         return;
     }
     let path = request.target.split('?').next().unwrap_or_default();
@@ -151,7 +166,7 @@ fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
         "/-/ready" => (Status::ServiceUnavailable, "not ready\n".to_owned()),
         "/-/metrics" => (Status::Ok, (facts.metrics)()),
         _ => {
-            emit_status(Status::NotFound, out);
+            emit_status(Status::NotFound, request.method == Method::Head, out);
             return;
         }
     };
@@ -165,13 +180,13 @@ fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn emit_status(status: Status, out: &mut Vec<u8>) {
+fn emit_status(status: Status, head_only: bool, out: &mut Vec<u8>) {
     let extra = match status {
         Status::MethodNotAllowed => Extra::Allow("GET, HEAD"),
         _ => Extra::None,
     };
     let date = DateLine::new(unix_seconds());
     let persistence = Persistence::Close;
-    let context = Context { date: &date, server_name: "", persistence, head_only: false };
+    let context = Context { date: &date, server_name: "", persistence, head_only };
     reply::emit_status(status, extra, &context, out);
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use crate::admin::metrics::{Exposition, Kind};
 use crate::config::{self, Config};
 use crate::sys::clock::Clock;
+use crate::sys::probe::kernel_can_install;
 use crate::sys::process::notify;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::wait_readable;
@@ -191,6 +192,11 @@ impl Control {
         };
         for key in self.config.diff_restart(&new) {
             log::warn!("SIGHUP: {key} changed; it needs a restart, and keeps its old value");
+        }
+        if new.limits.connections_per_address > 0 && !kernel_can_install() {
+            log::warn!(
+                "SIGHUP: limits.connections_per_address needs Linux 6.8; it is not in force"
+            );
         }
         let settings = Arc::new(Settings::new(&new));
         for worker in &self.parts.workers {

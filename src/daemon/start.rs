@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::limits::{DESCRIPTORS_RESERVED, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN};
 use crate::stdx::num::index;
 use crate::sys::affinity;
+use crate::sys::probe::kernel_can_install;
 use crate::sys::process::{map_count_max, raise_descriptor_limit, random_seed};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
@@ -69,7 +70,8 @@ pub struct Shares {
 #[must_use]
 pub fn share(config: &Config, workers: usize, descriptors: u64, mappings: u64) -> Shares {
     let workers = workers.max(1);
-    let table = index(descriptors).saturating_sub(LISTEN_BACKLOG as usize);
+    let spare = LISTEN_BACKLOG as usize * config.server.listen.len().max(1);
+    let table = index(descriptors).saturating_sub(spare);
     let connections = config.limits.connections_per_worker.min(table.max(1));
     let left = index(descriptors.saturating_sub(DESCRIPTORS_RESERVED)) / workers;
     let by_mappings = index(mappings / 100 * MAP_COUNT_PERCENT) / workers;
@@ -97,6 +99,17 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
              {descriptors} (LimitNOFILE=, `ulimit -n`)",
             shares.connections
         );
+    }
+    if shares.open_files < config.tree.open_files_max {
+        log::warn!(
+            "tree.open_files_max is lowered to {}: vm.max_map_count is too small for {} workers",
+            shares.open_files,
+            cores.len()
+        );
+    }
+    if config.limits.connections_per_address > 0 && !kernel_can_install() {
+        let what = "needs Linux 6.8 or newer; set it to 0, or take a newer kernel".to_owned();
+        return Err(failed("limits.connections_per_address", config, what));
     }
     let listeners = bind_all(config, cores.len())?;
     let addresses: Vec<SocketAddr> =
@@ -161,8 +174,10 @@ impl Crew {
                 boundary: boundary(number),
             });
         }
+        // A link as the root is followed once, here: a watch on the link would see nothing.
+        let watched = std::fs::canonicalize(root).unwrap_or_else(|_| root.clone());
         let watcher = Watcher::new(
-            root,
+            &watched,
             config.tree.watch,
             Arc::clone(&tree_state),
             Arc::clone(&tree_counters),
@@ -243,18 +258,17 @@ fn cores(config: &Config) -> Result<Vec<Option<usize>>, StartError> {
 /// A listener per address and worker. A port of 0 is chosen by the kernel once, for all workers.
 fn bind_all(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, StartError> {
     let mut all: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    for (place, address) in config.server.listen.iter().enumerate() {
+    for address in &config.server.listen {
         let mut address = *address;
-        let key = format!("server.listen[{place}]");
+        let key = "server.listen";
         // The listeners below share the address among themselves; this one fails if a stranger has
         // it, even a stranger of the same user that shares as well.
         if address.port() != 0 {
-            listen_patiently(address)
-                .map_err(|error| bind_failed(&key, address, config, &error))?;
+            listen_patiently(address).map_err(|error| bind_failed(key, address, config, &error))?;
         }
         for listeners in &mut all {
-            let listener = listen(address, true)
-                .map_err(|error| bind_failed(&key, address, config, &error))?;
+            let listener =
+                listen(address, true).map_err(|error| bind_failed(key, address, config, &error))?;
             address = listener.local_addr().unwrap_or(address);
             listeners.push(listener);
         }
@@ -292,6 +306,9 @@ fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Erro
             "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the systemd unit, \
              or start as root with server.user)"
         }
+        Some(libc::EAFNOSUPPORT) => {
+            "this kernel has no IPv6; name IPv4 addresses, as in \"0.0.0.0:80\""
+        }
         Some(libc::EADDRNOTAVAIL) => "no interface of this machine has the address",
         Some(libc::EMFILE) => "raise the limit of open files (LimitNOFILE=, `ulimit -n`)",
         _ => "see bind(2)",
@@ -315,11 +332,23 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
         .and_then(Path::parent)
         .map(|directory| if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
     readable.extend(directory);
+    // The file may be a link to another directory, and is read again on SIGHUP.
+    let linked = file.and_then(|file| std::fs::canonicalize(file).ok());
+    readable.extend(linked.as_deref().and_then(Path::parent));
     match confine(&readable) {
         Ok(Confinement::Full) => log::debug!("landlock: only the tree can be read"),
         Ok(Confinement::Partial) => log::debug!("landlock: enforced in part by this kernel"),
         Ok(Confinement::None) => log::debug!("landlock: this kernel has none"),
         Err(error) => log::warn!("landlock: {error}; serving without it"),
+    }
+    if let Some(file) = file
+        && let Err(error) = std::fs::File::open(file)
+    {
+        log::warn!(
+            "{}: {error}, now that rights are given up: SIGHUP will not be able to reload it; let \
+             the daemon's user read it",
+            file.display()
+        );
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::limits::WATCHES_MAX;
 use crate::sys::clock::Clock;
 use crate::sys::event::Doorbell;
 use crate::sys::socket::wait_readable;
-use crate::sys::tree::{Changes, Reclaim, Watch, What, is_local, subdirectories};
+use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, subdirectories};
 use crate::time::{Duration, Instant};
 
 use super::http::{ToWorker, TreeState};
@@ -53,6 +53,13 @@ const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
 /// counted (another process may ask for it, madvise(2) `MADV_PAGEOUT`).
 const EPOCH_MAX: Duration = Duration::from_secs(30);
 
+/// How long after a failure it is tried again to watch the tree.
+const WATCH_RETRY: Duration = Duration::from_secs(60);
+
+/// From this many directories in one batch on, workers look at every file again when it is asked
+/// for, instead of going through their tables once for each.
+const DIRECTORIES_MAX: usize = 3;
+
 /// See the module.
 pub struct Watcher {
     root: PathBuf,
@@ -68,6 +75,9 @@ pub struct Watcher {
     reclaimed: u64,
     epoch_began: Instant,
     clock: Clock,
+    /// When to try to watch again, and what was said when it last failed.
+    next_try: Instant,
+    said: String,
 }
 
 /// What one read of the kernel's queue came to.
@@ -76,6 +86,8 @@ struct Batch {
     files: HashMap<Vec<u8>, bool>,
     directories: HashSet<Vec<u8>>,
     appeared: HashSet<Vec<u8>>,
+    /// Directories whose rights or times changed: they are where they were.
+    touched: HashSet<Vec<u8>>,
     must_rescan: bool,
     root_ended: bool,
 }
@@ -106,6 +118,8 @@ impl Watcher {
             reclaimed,
             epoch_began: clock.now(),
             clock,
+            next_try: Instant::default(),
+            said: String::new(),
         }
     }
 
@@ -123,6 +137,9 @@ impl Watcher {
             }
             self.handle_changes();
             self.check_reclaim();
+            if self.is_wanted && self.changes.is_none() && self.clock.now() >= self.next_try {
+                self.begin_watching();
+            }
         }
     }
 
@@ -148,6 +165,9 @@ impl Watcher {
         });
         match result {
             Ok(()) => {
+                if !std::mem::take(&mut self.said).is_empty() {
+                    log::info!("the tree is watched again");
+                }
                 self.state.is_watching.store(true, Ordering::Release);
                 // What was opened before its directory was watched is not to be trusted.
                 self.tell_all(&ToWorker::Flush);
@@ -162,8 +182,13 @@ impl Watcher {
         self.changes = None;
     }
 
+    /// Goes on without the watch, and tries again later: what was in the way may be gone then.
     fn end_watching(&mut self, why: &str) {
-        log::warn!("the tree is not watched: {why}; files are checked by age (tree.recheck)");
+        if self.said != why {
+            log::warn!("the tree is not watched: {why}; files are checked by age (tree.recheck)");
+            why.clone_into(&mut self.said);
+        }
+        self.next_try = self.clock.now().after(WATCH_RETRY);
         self.state.is_watching.store(false, Ordering::Release);
         self.forget_watches();
         self.counters.watches.store(0, Ordering::Relaxed);
@@ -184,6 +209,11 @@ impl Watcher {
             let watch = match changes.watch(&path) {
                 Ok(watch) => watch,
                 Err(error) if is_gone(&error) && !name.is_empty() => continue,
+                // What nobody may enter has no files for us; what we may enter but not read has
+                // some, and they would change unseen.
+                Err(error) if is_refused(&error) && !name.is_empty() && !can_enter(&path) => {
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             // Mounted below the root: others may change it without this kernel's knowledge.
@@ -193,7 +223,12 @@ impl Watcher {
             }
             self.paths.insert(watch.clone(), name.clone());
             self.watches.insert(name.clone(), watch);
-            for child in subdirectories(&path).unwrap_or_default() {
+            let children = match subdirectories(&path) {
+                Ok(children) => children,
+                Err(error) if is_gone(&error) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            for child in children {
                 if let Some(last) = child.file_name() {
                     pending.push(join(&name, last));
                 }
@@ -229,6 +264,7 @@ impl Watcher {
                     batch.directories.insert(name);
                 }
                 // Rights taken from a directory concern all below it.
+                (true, What::Touched) => drop(batch.touched.insert(name)),
                 (true, _) => drop(batch.directories.insert(name)),
                 (false, what) => *batch.files.entry(name).or_default() |= what == What::Written,
             }
@@ -262,9 +298,19 @@ impl Watcher {
                 return;
             }
         }
-        for name in batch.directories {
-            self.rewatch(&name);
-            self.tell_all(&ToWorker::Directory(name.into()));
+        for name in &batch.touched {
+            self.rewatch(name);
+        }
+        let all: Vec<Vec<u8>> = batch.directories.into_iter().chain(batch.touched).collect();
+        match all.len() {
+            0 => {}
+            // Each would have every worker look through its whole table.
+            DIRECTORIES_MAX.. => self.tell_all(&ToWorker::Flush),
+            _ => {
+                for name in all {
+                    self.tell_all(&ToWorker::Directory(name.into()));
+                }
+            }
         }
         for (name, in_place) in batch.files {
             self.tell_all(&ToWorker::Changed { name: name.into(), in_place });
@@ -274,7 +320,7 @@ impl Watcher {
         }
     }
 
-    /// A directory whose rights changed is still there, and its watches went with `unwatch_below`.
+    /// A directory may be readable now that was not, or be there still.
     fn rewatch(&mut self, name: &[u8]) {
         if !self.watches.contains_key(name)
             && let Err(error) = self.watch_below(name.to_vec())
@@ -318,7 +364,11 @@ fn join(name: &[u8], last: &OsStr) -> Vec<u8> {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::ELOOP))
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EACCES)
 }
 
 fn explain(error: &io::Error) -> String {
@@ -328,6 +378,11 @@ fn explain(error: &io::Error) -> String {
         }
         Some(libc::EMFILE) => {
             "no more inotify instances; raise fs.inotify.max_user_instances".to_owned()
+        }
+        Some(libc::EACCES) => {
+            "a directory can be entered but not read; give the daemon's user the \
+             right to read it"
+                .to_owned()
         }
         _ => error.to_string(),
     }

@@ -32,6 +32,8 @@ pub struct Description<'a> {
     pub len: u64,
     /// Modification time in nanoseconds since 1970; names the version together with `len`.
     pub modified_nanos: u64,
+    /// Now: a later modification is not told (RFC 9110 8.8.2.1).
+    pub now: UnixSeconds,
     /// Tells it from another file of the same length and time in the entity tag; 0 where the two
     /// are enough.
     pub twin: u64,
@@ -77,7 +79,8 @@ impl Prepared {
     /// hexadecimal: the same on every box that holds the same copy, which an inode number is not.
     #[must_use]
     pub fn new(file: &Description<'_>) -> Self {
-        let last_modified = UnixSeconds(file.modified_nanos / NANOS_PER_SECOND);
+        let modified = UnixSeconds(file.modified_nanos / NANOS_PER_SECOND);
+        let last_modified = modified.min(file.now);
         let mut out = Vec::with_capacity(384);
         out.extend_from_slice(Status::Ok.line().as_bytes());
         put(&mut out, format_args!("Content-Length: {}\r\n", file.len));
@@ -221,6 +224,7 @@ mod tests {
         Prepared::new(&Description {
             len: 10,
             modified_nanos: 784_111_777_000_000_001,
+            now: UnixSeconds(u64::MAX),
             twin: 0,
             content_type: "image/svg+xml",
             coding: Some(Coding::Gzip),

@@ -233,6 +233,7 @@ mod tests {
         let prepared = Prepared::new(&Description {
             len: 10,
             modified_nanos: 1,
+            now: UnixSeconds(u64::MAX),
             twin: 0,
             content_type: "text/plain",
             coding: None,

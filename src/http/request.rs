@@ -254,6 +254,7 @@ struct Fields<'b> {
     close: bool,
     keep_alive: bool,
     accept_encoding: Option<&'b [u8]>,
+    has_accept_encoding: bool,
     present: Present,
     expects_continue: bool,
 }
@@ -323,7 +324,11 @@ fn read_field<'b>(fields: &mut Fields<'b>, header: &httparse::Header<'b>) -> Res
                 return Err(Status::BadRequest);
             }
         }
-        15 if is("accept-encoding") => fields.accept_encoding = Some(value),
+        // Several lines would have to be joined (RFC 9110 5.3); then nothing is taken for granted.
+        15 if is("accept-encoding") => {
+            let is_first = !std::mem::replace(&mut fields.has_accept_encoding, true);
+            fields.accept_encoding = is_first.then_some(value);
+        }
         17 if is("if-modified-since") => fields.present.condition = true,
         17 if is("transfer-encoding") => {
             if fields.chunked {

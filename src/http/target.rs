@@ -38,7 +38,11 @@ pub fn parse(method: Method, target: &str) -> Result<Target<'_>, Status> {
 fn parse_absolute(bytes: &[u8]) -> Result<Target<'_>, Status> {
     let scheme_end = bytes.iter().position(|byte| *byte == b':').ok_or(Status::BadRequest)?;
     let (scheme, rest) = bytes.split_at(scheme_end);
-    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+    // RFC 9110 7.4: what is meant for a secured connection must not be answered on this one.
+    if scheme.eq_ignore_ascii_case(b"https") {
+        return Err(Status::MisdirectedRequest);
+    }
+    if !scheme.eq_ignore_ascii_case(b"http") {
         return Err(Status::BadRequest);
     }
     let rest = rest.strip_prefix(b"://").ok_or(Status::BadRequest)?;
@@ -192,7 +196,8 @@ mod tests {
         let table: &[(Method, &str, Result<Target<'_>, Status>)] = &[
             (Method::Get, "/a?b?c", path(None, b"/a")),
             (Method::Get, "http://h:80/a?b", path(Some(b"h:80"), b"/a")),
-            (Method::Get, "HTTPS://h", path(Some(b"h"), b"/")),
+            (Method::Get, "HTTP://h", path(Some(b"h"), b"/")),
+            (Method::Get, "HTTPS://h", Err(Status::MisdirectedRequest)),
             (Method::Get, "http://h?q", path(Some(b"h"), b"/")),
             (Method::Get, "http://u@h/", Err(Status::BadRequest)),
             (Method::Get, "http:///a", Err(Status::BadRequest)),

@@ -145,6 +145,12 @@ pub fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether this process may open what is in `directory`, if it knows the names.
+#[must_use]
+pub fn can_enter(directory: &Path) -> bool {
+    std::fs::metadata(directory.join(".")).is_ok()
+}
+
 /// Opens the root of a tree, as the start of every later open.
 ///
 /// # Errors
@@ -192,10 +198,11 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether `other` is the same file, whatever its version.
+    /// Whether `later` is the same file with other bytes: it was written in place.
     #[must_use]
-    pub const fn is_same_file(&self, other: &Self) -> bool {
-        self.device == other.device && self.inode == other.inode
+    pub const fn is_written(&self, later: &Self) -> bool {
+        let is_same_file = self.device == later.device && self.inode == later.inode;
+        is_same_file && (self.len != later.len || self.modified_nanos != later.modified_nanos)
     }
 }
 
@@ -253,7 +260,8 @@ fn identity(found: &libc::statx) -> Identity {
 /// The kernel's counters of pages taken from files to make room.
 #[derive(Debug)]
 pub struct Reclaim {
-    sources: Vec<File>,
+    /// Each with the beginning of its counters' names.
+    sources: Vec<(File, &'static str)>,
     text: String,
 }
 
@@ -262,17 +270,20 @@ impl Reclaim {
     #[must_use]
     pub fn open() -> Self {
         let mut sources = Vec::new();
-        sources.extend(File::open("/proc/vmstat"));
+        // `pgsteal_kswapd`, `pgsteal_direct` and more of their kind.
+        sources.extend(File::open("/proc/vmstat").map(|file| (file, "pgsteal")));
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         for line in groups.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-            let mount = match controllers {
-                "" => "/sys/fs/cgroup",
-                "memory" => "/sys/fs/cgroup/memory",
+            let (mount, name) = match controllers {
+                "" => ("/sys/fs/cgroup", "pgsteal"),
+                // Here it counts pages that left the group; in /proc/vmstat, what was written.
+                "memory" => ("/sys/fs/cgroup/memory", "pgpgout"),
                 _ => continue,
             };
-            sources.extend(File::open(format!("{mount}{path}/memory.stat")));
+            let file = File::open(format!("{mount}{path}/memory.stat"));
+            sources.extend(file.map(|file| (file, name)));
         }
         Self { sources, text: String::new() }
     }
@@ -280,14 +291,14 @@ impl Reclaim {
     /// The sum of all counters: it changes when pages were reclaimed.
     pub fn sum(&mut self) -> u64 {
         let mut sum = 0_u64;
-        for source in &mut self.sources {
+        for (source, counter) in &mut self.sources {
             self.text.clear();
             if source.rewind().is_err() || source.read_to_string(&mut self.text).is_err() {
                 continue;
             }
             for line in self.text.lines() {
                 let Some((name, value)) = line.split_once(' ') else { continue };
-                if name.starts_with("pgsteal") || name == "pgpgout" {
+                if name.starts_with(*counter) {
                     sum = sum.wrapping_add(value.parse().unwrap_or(0));
                 }
             }

@@ -90,6 +90,8 @@ enum Kind {
     Writable,
     Install,
     Doorbell,
+    /// The key's index is the socket's number.
+    Shutdown,
     /// The key is one of `in_flight`, which knows the rest.
     Held,
     Ignored,
@@ -109,6 +111,16 @@ pub struct Ring {
     /// What the doorbell's count is read into; never freed (see `Drop`).
     rung: Box<u64>,
     early_submits: u64,
+    /// Sockets whose shutdown is under way, and how each is to be closed after it. Kernels look a
+    /// shutdown's socket up late; closed before, its number might be a new connection's by then.
+    /// Few: only connections that were refused have one.
+    shutdowns: Vec<(Socket, Option<Closing>)>,
+}
+
+#[derive(Clone, Copy)]
+enum Closing {
+    Armed,
+    Unarmed,
 }
 
 impl Ring {
@@ -146,7 +158,7 @@ impl Ring {
             .register_iowq_max_workers(&mut [KERNEL_WORKERS_MAX, KERNEL_WORKERS_MAX])
             .map_err(|error| Unsupported::registration("bound on kernel workers", &error))?;
         let in_flight = Slab::new(usize::MAX);
-        Ok(Self { uring, in_flight, rung: Box::new(0), early_submits: 0 })
+        Ok(Self { uring, in_flight, rung: Box::new(0), early_submits: 0, shutdowns: Vec::new() })
     }
 
     /// Submits everything and waits for a completion, or for `timeout`. One system call.
@@ -256,22 +268,46 @@ impl Ring {
     /// Says that nothing more is sent on `socket`; receiving goes on.
     pub fn shut_down_sending(&mut self, socket: Socket) {
         let entry = opcode::Shutdown::new(Fixed(socket.0), libc::SHUT_WR).build();
-        self.push(entry, Kind::Ignored, NO_KEY);
+        self.shutdowns.push((socket, None));
+        self.push(entry, Kind::Shutdown, Key { index: socket.0, generation: 0 });
     }
 
     /// Cancels everything on `socket` and closes it. A direct descriptor with an armed receive does
     /// not close by itself, so the two are linked.
     pub fn close(&mut self, socket: Socket) {
+        if self.is_put_off(socket, Closing::Armed) {
+            return;
+        }
         self.make_room(2);
         let cancel = CancelBuilder::fd(Fixed(socket.0)).all();
         let entry = opcode::AsyncCancel2::new(cancel).build().flags(Flags::IO_HARDLINK);
         self.push(entry, Kind::Ignored, NO_KEY);
-        self.close_unarmed(socket);
+        self.push(opcode::Close::new(Fixed(socket.0)).build(), Kind::Ignored, NO_KEY);
     }
 
     /// Closes `socket`, on which nothing is armed or in flight.
     pub fn close_unarmed(&mut self, socket: Socket) {
+        if self.is_put_off(socket, Closing::Unarmed) {
+            return;
+        }
         self.push(opcode::Close::new(Fixed(socket.0)).build(), Kind::Ignored, NO_KEY);
+    }
+
+    /// Whether closing `socket` has to wait for its shutdown.
+    fn is_put_off(&mut self, socket: Socket, closing: Closing) -> bool {
+        let pending = self.shutdowns.iter_mut().find(|(other, _)| *other == socket);
+        pending.map(|(_, put_off)| *put_off = Some(closing)).is_some()
+    }
+
+    fn complete_shutdown(&mut self, socket: Socket) {
+        let Some(at) = self.shutdowns.iter().position(|(other, _)| *other == socket) else {
+            return;
+        };
+        match self.shutdowns.swap_remove(at).1 {
+            Some(Closing::Armed) => self.close(socket),
+            Some(Closing::Unarmed) => self.close_unarmed(socket),
+            None => {}
+        }
     }
 
     /// Closes `file`; where its file system has to flush, on a thread of the kernel.
@@ -338,6 +374,10 @@ impl Ring {
                 Completion::Installed { conn: key, result: owned }
             }
             kind if kind == Kind::Doorbell as u64 => Completion::Rung,
+            kind if kind == Kind::Shutdown as u64 => {
+                self.complete_shutdown(Socket(key.index));
+                Completion::Nothing
+            }
             kind if kind == Kind::Held as u64 => self.complete_held(key, result),
             _ => Completion::Nothing,
         }

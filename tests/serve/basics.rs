@@ -5,6 +5,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
 
 use crate::harness::{pattern, put, read_answer, start};
 
@@ -177,4 +179,35 @@ fn nothing_but_regular_files_below_the_root_is_served() {
 fn make_fifo(path: &std::ffi::CStr) {
     let made = std::process::Command::new("mkfifo").arg(path.to_str().unwrap()).status().unwrap();
     assert!(made.success());
+}
+
+#[test]
+fn every_url_has_a_file_of_its_own_and_the_command_says_which() {
+    let daemon = start("", "");
+    let root = daemon.directory.path().join("tree");
+    let config = daemon.directory.path().join("peerage.toml");
+    let ask = |question: &str, what: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_peerage"))
+            .args(["cache", question, "-c"])
+            .arg(&config)
+            .arg(what)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let targets = ["/a.gif", "/a%20b", "/a%3Fb", "/a%253Fb", "/100%25", "/%25_index", "/d%3F/x"];
+    for target in targets {
+        let url = format!("http://a.example{target}");
+        let file = ask("path", &url);
+        assert!(file.starts_with(root.to_str().unwrap()), "{file}");
+        put(Path::new(&file), target.as_bytes());
+        daemon.await_status(target, 200, 2);
+        assert_eq!(daemon.get(target).body, target.as_bytes(), "{file}");
+        assert_eq!(ask("url", &file), url);
+    }
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_peerage")).args(["cache", "path", "nonsense"]).output();
+    let error = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(error.contains("nonsense: expected http://HOST/PATH"), "{error}");
 }

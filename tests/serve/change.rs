@@ -134,17 +134,25 @@ fn a_file_truncated_under_a_response_ends_it_short() {
 fn a_file_written_in_place_ends_its_responses() {
     const LEN: usize = 24 << 20;
     let daemon = start("watch = true", "");
-    daemon.put("a.bin", &pattern(LEN, 1));
-    assert_eq!(daemon.get("/a.bin").body.len(), LEN);
-    await_true(5, "the watch", || {
-        daemon.metrics()["peerage_tree_watching"] > 0.0 && daemon.get("/a.bin").status == 200
-    });
-    let stream = begin_reading(&daemon, "/a.bin");
-    let mut file = OpenOptions::new().write(true).open(daemon.host().join("a.bin")).unwrap();
-    file.write_all(b"changed").unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(read_rest(stream) < LEN - 1000, "no mixture is passed off as the whole");
-    await_true(3, "the new bytes", || daemon.get("/a.bin").body.starts_with(b"changed"));
+    for (is_append, expected_len) in [(false, LEN), (true, LEN + 7)] {
+        daemon.put("a.bin", &pattern(LEN, 1));
+        await_true(5, "the watch and the file", || {
+            daemon.metrics()["peerage_tree_watching"] > 0.0
+                && daemon.get("/a.bin").body == pattern(LEN, 1)
+        });
+        let stream = begin_reading(&daemon, "/a.bin");
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.write(true).append(is_append).open(daemon.host().join("a.bin")).unwrap();
+        file.write_all(b"changed").unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(read_rest(stream) < LEN - 1000, "no mixture is passed off as the whole");
+        await_true(3, "the new bytes", || {
+            let body = daemon.get("/a.bin").body;
+            let end = if is_append { body.ends_with(b"changed") } else { true };
+            body.len() == expected_len && end && body.starts_with(b"changed") != is_append
+        });
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Not here: the configuration's own checks (`tests/conf.rs`).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -115,6 +115,70 @@ fn failures_to_start_name_the_key_and_the_remedy() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(word), "{word}: {error}");
     }
+}
+
+/// Runs the daemon on `directory` with a limit of `descriptors`, and returns what it said until it
+/// ended, or served and was told to end.
+fn run_with_descriptors(directory: &std::path::Path, descriptors: u32) -> (String, bool) {
+    let script = format!(
+        "ulimit -n {descriptors}; exec \"$0\" serve --listen 127.0.0.1:0 --workers 1 \"$1\""
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_peerage")])
+        .arg(directory)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let mut serves = false;
+    for line in lines {
+        let line = line.unwrap();
+        if line.starts_with("serving") {
+            serves = true;
+            assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        }
+        said += &line;
+        said.push('\n');
+    }
+    child.wait().unwrap();
+    (said, serves)
+}
+
+#[test]
+fn too_few_descriptors_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let (said, serves) = run_with_descriptors(directory.path(), 2000);
+    assert!(serves && said.contains("connections_per_worker is lowered to 976"), "{said}");
+    for descriptors in [5, 8, 10, 12, 14] {
+        let (said, serves) = run_with_descriptors(directory.path(), descriptors);
+        assert!(serves || said.contains("LimitNOFILE"), "with {descriptors}: {said}");
+    }
+}
+
+#[test]
+fn a_port_below_1024_is_bound_and_the_rights_are_given_up() {
+    let name = "/proc/self/status";
+    if !fs::read_to_string(name).unwrap().contains("\nUid:\t0\t") {
+        eprintln!("skipped: only root may bind such a port and become somebody else");
+        return;
+    }
+    let port = (700..1024)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port below 1024");
+    let daemon = start_at(&format!("127.0.0.1:{port}"), "user = \"nobody\"", "", "");
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let value = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(value("Uid:").iter().all(|uid| uid != "0"), "{status}");
+    assert!(value("Gid:").iter().all(|gid| gid != "0"), "{status}");
+    assert_eq!(value("CapEff:"), ["0000000000000000"]);
+    assert_eq!(value("CapPrm:"), ["0000000000000000"]);
+    assert_eq!(value("NoNewPrivs:"), ["1"]);
+    // It answers, if only that it may not read the test's directory.
+    assert!(matches!(daemon.get("/a.txt").status, 403 | 404));
 }
 
 #[test]

@@ -24,12 +24,25 @@ pub struct Accepting {
     by_address: ByAddress,
     connections_max: usize,
     is_paused: bool,
+    /// The kernel could not accept: tried again by the next sweep, not at once.
+    is_troubled: bool,
 }
 
 impl Accepting {
     pub fn new(listeners: Vec<TcpListener>, connections_max: usize) -> Self {
         let listeners = listeners.into_iter().map(|listener| (listener, false)).collect();
-        Self { listeners, by_address: ByAddress::new(), connections_max, is_paused: false }
+        Self {
+            listeners,
+            by_address: ByAddress::new(),
+            connections_max,
+            is_paused: false,
+            is_troubled: false,
+        }
+    }
+
+    /// Whether a listener waits to be tried again.
+    pub const fn is_troubled(&self) -> bool {
+        self.is_troubled
     }
 }
 
@@ -41,6 +54,14 @@ impl Shared {
                 *is_armed = true;
                 self.ring.accept(narrow(number), listener);
             }
+        }
+    }
+
+    /// Tries listeners again at which the kernel could not accept.
+    pub(super) fn accept_after_trouble(&mut self) {
+        let accepting = &mut self.accepting;
+        if std::mem::take(&mut accepting.is_troubled) && !accepting.is_paused && !self.is_draining {
+            self.accept_all();
         }
     }
 
@@ -69,6 +90,8 @@ impl Worker {
             Err(error) => {
                 self.shared.counters.refused_connections.add(1);
                 log::debug!("accept failed: {}", std::io::Error::from(error));
+                // ENFILE, ENOMEM: at once it would fail again.
+                self.shared.accepting.is_troubled = true;
             }
         }
         let shared = &mut self.shared;
@@ -77,7 +100,10 @@ impl Worker {
                 shared.accepting.is_paused = true;
                 shared.stop_accepting();
             }
-        } else if !shared.is_draining && !shared.accepting.is_paused {
+        } else if !shared.is_draining
+            && !shared.accepting.is_paused
+            && !shared.accepting.is_troubled
+        {
             shared.accept_all();
         }
     }
@@ -85,6 +111,10 @@ impl Worker {
     fn admit(&mut self, socket: Socket) {
         let shared = &mut self.shared;
         shared.counters.accepts.add(1);
+        if shared.is_draining {
+            shared.ring.close_unarmed(socket);
+            return;
+        }
         let conn = Connection::new(socket, shared.now);
         let Ok(id) = self.conns.insert(conn) else {
             shared.counters.refused_connections.add(1);
@@ -116,16 +146,21 @@ impl Worker {
             return;
         }
         let limit = self.shared.settings.connections_per_address;
-        if let Ok(address) = result.map_err(Into::into).and_then(|socket| peer_address(&socket)) {
-            let count = self.shared.accepting.by_address.entry(address).or_default();
-            if limit > 0 && *count >= limit {
-                self.shared.counters.refused_connections.add(1);
-                self.close(id);
-                return;
-            }
-            *count += 1;
-            conn.address = Some(address);
+        let address = result.map_err(Into::into).and_then(|socket| peer_address(&socket));
+        let Ok(address) = address else {
+            // Who it is cannot be said (EMFILE, or it is gone): it is not let past the limit.
+            self.shared.counters.refused_connections.add(1);
+            self.close(id);
+            return;
+        };
+        let count = self.shared.accepting.by_address.entry(address).or_default();
+        if limit > 0 && *count >= limit {
+            self.shared.counters.refused_connections.add(1);
+            self.close(id);
+            return;
         }
+        *count += 1;
+        conn.address = Some(address);
         self.settle(id);
     }
 
@@ -167,7 +202,9 @@ impl Worker {
     /// (RFC 9112 section 9.6).
     pub(super) fn finish(&mut self, id: Key) {
         let Some(conn) = self.conns.find_mut(id) else { return };
-        let unread = conn.lingers || !conn.backlog.is_empty() || conn.http.has_held();
+        // Where the end is our own wish, requests may be on their way.
+        let unread =
+            conn.lingers || !conn.is_farewell || !conn.backlog.is_empty() || conn.http.has_held();
         conn.doing = Doing::Reading;
         if !unread || conn.has_ended {
             self.close(id);
@@ -186,6 +223,7 @@ impl Worker {
             self.close(id);
             return;
         }
+        conn.answers = 0;
         let mut out: Box<Outgoing> = self.shared.spare.pop().unwrap_or_default();
         self.shared.emit_refusal(conn, crate::http::Status::RequestTimeout, &mut out);
         self.shared.dispatch(id, conn, out, false);

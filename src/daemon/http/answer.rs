@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cache::key::{self, Key as FileName};
+use crate::cache::name::{self, Marks};
 use crate::cache::way_out::{self, Circumstances, WayOut};
 use crate::http::encoding;
 use crate::http::head::Persistence;
-use crate::http::hosts::HostName;
+use crate::http::hosts::{HostName, normalize};
 use crate::http::range::ByteRange;
 use crate::http::reply::{self, Context, Extra, Gather, Plan};
 use crate::http::target::{self, Target};
@@ -71,9 +72,21 @@ impl Shared {
         request: &Request<'_, '_>,
         out: &mut Outgoing,
     ) -> Answer {
+        let is_first_try = conn.tries == 0;
+        if is_first_try && conn.answers == 0 {
+            conn.begun = self.now;
+        }
         // Only a batch that is empty may wait: what is answered already must not.
         let waiter = out.is_empty().then_some(id);
-        match self.resolve(request, waiter) {
+        let resolved = self.resolve(request, waiter);
+        if is_first_try {
+            match &resolved {
+                Resolved::File(_) => self.counters.table_hits.add(1),
+                Resolved::Waits if waiter.is_some() => self.counters.table_misses.add(1),
+                _ => {}
+            }
+        }
+        match resolved {
             Resolved::Waits => self.wait(conn, request, out),
             Resolved::Options => {
                 self.emit_options(conn, request, out);
@@ -120,8 +133,15 @@ impl Shared {
         let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
         let (authority, path) = match target::parse(request.method, request.target) {
-            Ok(Target::Path { authority, path }) => (authority.unwrap_or(request.host), path),
-            Ok(Target::Server) => return Ok(Resolved::Options),
+            Ok(Target::Path { authority: Some(authority), path }) => {
+                check_host(request.host)?;
+                (authority, path)
+            }
+            Ok(Target::Path { authority: None, path }) => (request.host, path),
+            Ok(Target::Server) => {
+                check_host(request.host)?;
+                return Ok(Resolved::Options);
+            }
             // CONNECT names an authority: it is a method we do not have, not a malformed path.
             Err(_) if request.method == Method::Other => (request.host, &b"/"[..]),
             Err(status) => return Err(status),
@@ -135,7 +155,11 @@ impl Shared {
         }
         let name = &mut self.name;
         key::begin(directory, name);
+        let path_at = name.len();
         target::decode_path(path, settings.dot_files, name)?;
+        if name::needs_escape(&name[path_at..]) {
+            escape(directory, path_at, name)?;
+        }
         if name.ends_with(b"/") && (site.index.is_empty() || !key::append(name, &site.index)) {
             return Err(Status::NotFound);
         }
@@ -145,7 +169,6 @@ impl Shared {
             Lookup::Absent(status) => return Err(status),
             Lookup::Opening => return Ok(Resolved::Waits),
         };
-        self.counters.table_hits.add(1);
         if version.codings.is_empty() {
             return Ok(Resolved::File(version));
         }
@@ -209,14 +232,17 @@ impl Shared {
             self.files.page_in(version, at, waiter, &mut self.ring, &self.counters);
             return Answer::Waits;
         }
-        self.count_body(version, &body);
+        self.begin_body(conn, version, &body);
         self.emit_file(conn, request, version, &plan, false, out);
         Answer::Done
     }
 
-    fn count_body(&mut self, version: &Version, body: &Range<u64>) {
+    fn begin_body(&mut self, conn: &mut Connection, version: &Rc<Version>, body: &Range<u64>) {
         self.bodies_bytes += body.end - body.start;
         version.handle_sent(self.bodies_bytes);
+        if version.file.is_some() {
+            conn.sends = Some(Rc::clone(version));
+        }
     }
 
     /// The shortest way: head and body lie in one run of memory already.
@@ -274,7 +300,7 @@ impl Shared {
             }
             return Answer::Waits;
         }
-        self.count_body(version, &body);
+        self.begin_body(conn, version, &body);
         self.emit_file(conn, request, version, plan, true, out);
         out.set_more_follows(true);
         conn.stream = Some(Stream { version: Rc::clone(version), left: body, way });
@@ -313,7 +339,7 @@ impl Shared {
         let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
         let allow =
-            settings.site(request.host, &mut foreign).map_or(ALLOW_ALL, |site| &site.0.allow);
+            settings.site(authority(request), &mut foreign).map_or(ALLOW_ALL, |site| &site.0.allow);
         let context = self.context(&settings.server_name, persistence, false);
         reply::emit_status(Status::NoContent, Extra::Allow(allow), &context, out.own());
         self.counters.count_response(request.method, Status::NoContent);
@@ -332,7 +358,7 @@ impl Shared {
         let mut foreign = HostName::new();
         let extra = match status {
             Status::MethodNotAllowed => {
-                let site = settings.site(request.host, &mut foreign);
+                let site = settings.site(authority(request), &mut foreign);
                 Extra::Allow(site.map_or(ALLOW_ALL, |site| &site.0.allow))
             }
             Status::ServiceUnavailable => Extra::RetryAfter(1),
@@ -353,6 +379,9 @@ impl Shared {
     ) {
         conn.is_closing = true;
         conn.lingers = true;
+        if conn.answers == 0 {
+            conn.begun = self.now;
+        }
         conn.answers += 1;
         let settings = Arc::clone(&self.settings);
         let context = self.context(&settings.server_name, Persistence::Close, false);
@@ -378,9 +407,6 @@ impl Shared {
         keep: bool,
     ) -> Persistence {
         let more_allowed = conn.http.handle_answer(self.now, &self.settings.http);
-        if conn.answers == 0 {
-            conn.begun = self.now;
-        }
         conn.answers += 1;
         conn.tries = 0;
         let persistence = reply::persistence(request, keep && more_allowed && !self.is_draining);
@@ -391,6 +417,35 @@ impl Shared {
         }
         persistence
     }
+}
+
+/// RFC 9112 section 3.2: a malformed Host is refused even where the target names the host.
+fn check_host(host: &[u8]) -> Result<(), Status> {
+    let is_good = host.is_empty() || normalize(host).is_some();
+    if is_good { Ok(()) } else { Err(Status::BadRequest) }
+}
+
+/// The host that a request means, if its target can be read.
+fn authority<'b>(request: &Request<'_, 'b>) -> &'b [u8] {
+    match target::parse(request.method, request.target) {
+        Ok(Target::Path { authority: Some(authority), .. }) => authority,
+        _ => request.host,
+    }
+}
+
+/// Gives a path that has bytes with a meaning in file names the name that is its own.
+fn escape(directory: &str, path_at: usize, name: &mut FileName) -> Result<(), Status> {
+    let decoded = name[path_at..].to_vec();
+    // The part after the last slash is the index file's, if there is one.
+    let (path, ends_in_slash) = match decoded.strip_suffix(b"/") {
+        Some(path) => (path, true),
+        None => (&decoded[..], false),
+    };
+    name::emit(directory, path, None, Marks::default(), name).map_err(|_| Status::NotFound)?;
+    if ends_in_slash && !key::append(name, "/") {
+        return Err(Status::NotFound);
+    }
+    Ok(())
 }
 
 const ALLOW_ALL: &str = "GET, HEAD, OPTIONS";

@@ -68,6 +68,8 @@ pub struct Connection {
     pub lingers: bool,
     pub descriptor: Descriptor,
     pub stream: Option<Stream>,
+    /// The large file that is being sent, to see whether it is written meanwhile.
+    pub sends: Option<Rc<Version>>,
     /// Answers in the send under way, and when the first of them was begun.
     pub answers: u32,
     pub begun: Instant,
@@ -92,6 +94,7 @@ impl Connection {
             lingers: false,
             descriptor: Descriptor::None,
             stream: None,
+            sends: None,
             answers: 0,
             begun: now,
             tries: 0,

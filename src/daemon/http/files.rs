@@ -26,9 +26,9 @@ use crate::http::Status;
 use crate::http::date::DateLine;
 use crate::http::encoding::{Coding, Codings};
 use crate::http::head::{Description, Persistence, Prepared};
-use crate::limits::HOT_HITS_MIN;
+use crate::limits::{HOT_HITS_MIN, OPEN_TRIES_MAX};
 use crate::stdx::slab::{Key, Slab};
-use crate::sys::clock::unix_nanos;
+use crate::sys::clock::{unix_nanos, unix_seconds};
 use crate::sys::hot::{Arena, Block};
 use crate::sys::mapping::Mapping;
 use crate::sys::process::random_seed;
@@ -63,6 +63,10 @@ pub struct Version {
     hot: RefCell<Option<Rc<Block>>>,
     /// The arena had no room for it when it was last asked.
     is_refused: Cell<bool>,
+    /// When its file was last compared with what was opened.
+    compared: Cell<Instant>,
+    /// The count of reloads when its head was prepared.
+    reloads: u64,
     /// The worker's count of the bytes of all bodies when this was last sent.
     sent_at: Cell<Option<u64>>,
     identity: Identity,
@@ -187,8 +191,17 @@ impl Drop for OpenFile {
 }
 
 enum Entry {
-    Present { version: Rc<Version>, checked: Instant, is_watched: bool },
-    Absent { status: Status, checked: Instant },
+    /// `flushes`: the table's count of them when this was found to be so.
+    Present {
+        version: Rc<Version>,
+        checked: Instant,
+        is_watched: bool,
+        flushes: u64,
+    },
+    Absent {
+        status: Status,
+        checked: Instant,
+    },
 }
 
 /// What is known of a key.
@@ -209,6 +222,8 @@ struct Opening {
     is_stale: bool,
     /// A symbolic link is on the way: its target is not watched.
     through_link: bool,
+    /// How often it was tried again.
+    tries: u8,
     /// Siblings still to be looked for, and those found.
     probing: Option<Probing>,
 }
@@ -237,6 +252,11 @@ pub struct Files {
     /// Descriptors of large files that may still be kept open.
     descriptors_left: Rc<Cell<usize>>,
     closing: Closing,
+    /// Raised by a flush: what is older is not trusted. Nothing is dropped for it, since unmapping
+    /// a whole table would hold up every connection.
+    flushes: u64,
+    /// Raised by a reload: heads that are older are prepared anew.
+    reloads: u64,
 }
 
 /// How long the outcome "there is no such file" holds, so that those who waited for it hear it.
@@ -259,6 +279,8 @@ impl Files {
             tree,
             descriptors_left: descriptors,
             closing: Closing::default(),
+            flushes: 0,
+            reloads: 0,
         }
     }
 
@@ -287,20 +309,22 @@ impl Files {
                     return Lookup::Absent(*status);
                 }
                 Entry::Absent { .. } => {}
-                Entry::Present { version, checked, is_watched } => {
-                    if version.is_broken() {
+                Entry::Present { version, checked, is_watched, flushes } => {
+                    if version.is_broken() || *flushes != self.flushes {
                         self.open(key, settings, waiter, ring);
                         return Lookup::Opening;
                     }
                     let age = now.since(*checked);
                     // A watched file is looked at again behind the request's back: the watch is
                     // what counts, this heals a lost event. An unwatched one has no other guard.
+                    // While changes are lost nothing counts as watched.
+                    let is_watched = *is_watched && self.tree.is_watching.load(Ordering::Relaxed);
                     let bound =
-                        if *is_watched { settings.recheck_watched } else { settings.recheck };
+                        if is_watched { settings.recheck_watched } else { settings.recheck };
                     if age < bound {
                         return Lookup::Found(Rc::clone(version));
                     }
-                    if *is_watched {
+                    if is_watched {
                         let version = Rc::clone(version);
                         self.open(key, settings, None, ring);
                         return Lookup::Found(version);
@@ -323,6 +347,7 @@ impl Files {
             waiters: waiter.into_iter().collect(),
             is_stale: false,
             through_link: false,
+            tries: 0,
             probing: None,
         };
         let Ok(tag) = self.openings.insert(opening) else {
@@ -381,7 +406,8 @@ impl Files {
                 return Vec::new();
             }
             // EAGAIN: something was renamed while the kernel walked the path (openat2(2)).
-            Err(Errno(libc::EAGAIN)) => {
+            Err(Errno(libc::EAGAIN)) if opening.tries < OPEN_TRIES_MAX => {
+                opening.tries += 1;
                 let links = opening.through_link;
                 self.submit_open(tag, settings, links, "", ring);
                 return Vec::new();
@@ -410,8 +436,9 @@ impl Files {
             self.submit_open(tag, settings, true, coding.suffix(), ring);
             return Vec::new();
         }
-        if opening.is_stale {
+        if opening.is_stale && opening.tries < OPEN_TRIES_MAX {
             opening.is_stale = false;
+            opening.tries += 1;
             opening.probing = None;
             opening.through_link = false;
             self.submit_open(tag, settings, false, "", ring);
@@ -428,8 +455,23 @@ impl Files {
         counters: &Counters,
     ) -> Vec<Key> {
         let opening = self.take_opening(tag);
-        self.insert(&opening.key, Entry::Absent { status, checked: now }, counters);
+        self.insert_absent(&opening.key, status, now, counters);
         opening.waiters
+    }
+
+    /// There is no such file, or the machine could not open it now: then what is known of it, if it
+    /// was good, is better than nothing.
+    fn insert_absent(&mut self, key: &[u8], status: Status, now: Instant, counters: &Counters) {
+        let is_passing = matches!(status, Status::ServiceUnavailable | Status::InternalServerError);
+        if is_passing
+            && let Some(id) = self.table.find(key)
+            && let Some(Entry::Present { version, checked, .. }) = self.table.value_mut(id)
+            && !version.is_broken()
+        {
+            *checked = now;
+            return;
+        }
+        self.insert(key, Entry::Absent { status, checked: now }, counters);
     }
 
     fn finish_present(
@@ -439,15 +481,17 @@ impl Files {
         settings: &Settings,
         counters: &Counters,
     ) -> Vec<Key> {
-        counters.table_misses.add(1);
         let opening = self.take_opening(tag);
         let probing = opening.probing.expect("probing is over");
         let is_watched = self.tree.is_watching.load(Ordering::Acquire) && !opening.through_link;
-        let entry = match self.version(&opening.key, probing.file, probing.found, settings) {
-            Ok(version) => Entry::Present { version, checked: now, is_watched },
-            Err(status) => Entry::Absent { status, checked: now },
-        };
-        self.insert(&opening.key, entry, counters);
+        match self.version(&opening.key, probing.file, probing.found, settings, now) {
+            Ok(version) => {
+                let flushes = self.flushes;
+                let entry = Entry::Present { version, checked: now, is_watched, flushes };
+                self.insert(&opening.key, entry, counters);
+            }
+            Err(status) => self.insert_absent(&opening.key, status, now, counters),
+        }
         opening.waiters
     }
 
@@ -474,6 +518,7 @@ impl Files {
         file: Handle,
         codings: Codings,
         settings: &Settings,
+        now: Instant,
     ) -> Result<Rc<Version>, Status> {
         let (identity, kind) = identify(file.file()).map_err(|_| Status::InternalServerError)?;
         if kind != Kind::File {
@@ -482,10 +527,11 @@ impl Files {
         if let Some(id) = self.table.find(name)
             && let Some(Entry::Present { version, .. }) = self.table.value(id)
         {
-            if version.identity == identity && version.codings == codings && !version.is_broken() {
+            let is_same = version.identity == identity && version.codings == codings;
+            if is_same && !version.is_broken() && version.reloads == self.reloads {
                 return Ok(Rc::clone(version));
             }
-            if version.identity.is_same_file(&identity) && version.identity != identity {
+            if version.identity.is_written(&identity) {
                 // The same inode with other bytes: it was written in place.
                 version.mark_broken();
             }
@@ -507,6 +553,8 @@ impl Files {
             hot: RefCell::new(None),
             is_refused: Cell::new(false),
             sent_at: Cell::new(None),
+            compared: Cell::new(now),
+            reloads: self.reloads,
             identity,
             residency: RefCell::new(Residency::new(identity.len)),
             paging: RefCell::new(Vec::new()),
@@ -601,10 +649,30 @@ impl Files {
         });
     }
 
-    /// Nothing that is open may be trusted any more.
+    /// Nothing that is open may be trusted any more without a look.
     pub fn flush(&mut self) {
         self.mark_openings_stale(|_| true);
-        self.table.remove_where(|_, _| true, drop);
+        self.flushes += 1;
+    }
+
+    /// Heads were prepared with settings that are no longer in force.
+    pub fn handle_settings(&mut self) {
+        self.reloads += 1;
+        self.flush();
+    }
+
+    /// Compares a file that is being sent with what was opened, if that is due, so that one that is
+    /// changed in place is noticed even where nobody watches it or asks for it again.
+    pub fn compare(&self, version: &Version, now: Instant, settings: &Settings) {
+        if now.since(version.compared.get()) < settings.recheck {
+            return;
+        }
+        version.compared.set(now);
+        if let Some(open) = &version.file
+            && identify(open.file()).is_ok_and(|(found, _)| version.identity.is_written(&found))
+        {
+            version.mark_broken();
+        }
     }
 
     fn mark_openings_stale(&mut self, matches: impl Fn(&[u8]) -> bool) {
@@ -660,6 +728,7 @@ fn prepare(name: &[u8], identity: &Identity, codings: Codings, settings: &Settin
     Prepared::new(&Description {
         len: identity.len,
         modified_nanos: identity.modified_nanos,
+        now: unix_seconds(),
         twin: if is_fresh { identity.inode } else { 0 },
         content_type: settings.content_type(path),
         coding,

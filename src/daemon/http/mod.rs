@@ -158,6 +158,8 @@ struct Worker {
     doorbell: Doorbell,
     /// Set when it shall end.
     is_over: bool,
+    /// There may be something in the inbox.
+    is_rung: bool,
     /// Connections that can go on, since what they waited for has happened.
     woken: Vec<Key>,
 }
@@ -198,6 +200,10 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             let completion = worker.shared.ring.complete(&entry);
             worker.handle(completion, &mut buffers);
         }
+        // After the batch: an order to end must not overtake a request that came before it.
+        if std::mem::take(&mut worker.is_rung) {
+            worker.handle_inbox();
+        }
         worker.run_woken();
         worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
@@ -210,7 +216,9 @@ fn serve(assignment: Assignment) -> Result<(), String> {
 
 impl Worker {
     fn new(assignment: Assignment, buffers: &Buffers) -> Result<Self, String> {
-        let capacity = assignment.connections + LISTEN_BACKLOG as usize;
+        // What comes between reaching the limit and the end of accepting, at each listener.
+        let spare = LISTEN_BACKLOG as usize * assignment.listeners.len();
+        let capacity = assignment.connections + spare;
         let ring = Ring::new(narrow(capacity), buffers).map_err(|error| error.to_string())?;
         let can_install = ring.can_install();
         let descriptors_left = Rc::new(Cell::new(assignment.descriptors));
@@ -253,13 +261,9 @@ impl Worker {
             overflow: assignment.overflow,
             doorbell: assignment.doorbell,
             is_over: false,
+            is_rung: false,
             woken: Vec::new(),
         };
-        if !can_install && worker.shared.settings.connections_per_address > 0 {
-            return Err(
-                "limits.connections_per_address needs Linux 6.8 or newer; set it to 0".into()
-            );
-        }
         worker.shared.ring.listen_for(&worker.doorbell);
         worker.shared.accept_all();
         Ok(worker)
@@ -267,7 +271,8 @@ impl Worker {
 
     /// How long to sleep at most: forever where no connection's time can run out.
     fn timeout(&self) -> Option<Duration> {
-        (!self.conns.is_empty()).then(|| Duration::from_millis(SWEEP_MS))
+        let has_work = !self.conns.is_empty() || self.shared.accepting.is_troubled();
+        has_work.then(|| Duration::from_millis(SWEEP_MS))
     }
 
     fn handle(&mut self, completion: Completion, buffers: &mut Buffers) {
@@ -294,7 +299,7 @@ impl Worker {
             }
             Completion::Rung => {
                 self.shared.ring.listen_for(&self.doorbell);
-                self.handle_inbox();
+                self.is_rung = true;
             }
             Completion::Nothing => {}
         }
@@ -321,11 +326,11 @@ impl Worker {
             }
             Received::End => conn.has_ended = true,
             Received::NoBuffer => self.shared.counters.receive_starved.add(1),
-            Received::Failed(error) => {
-                if error.0 != libc::ECANCELED || !conn.is_paused {
-                    self.close(id);
-                    return;
-                }
+            // Only a pause cancels the receive of a connection that is still known.
+            Received::Failed(error) if error.0 == libc::ECANCELED => {}
+            Received::Failed(_) => {
+                self.close(id);
+                return;
             }
         }
         self.settle(id);
@@ -390,8 +395,7 @@ impl Worker {
                 ToWorker::Flush => self.shared.files.flush(),
                 ToWorker::Settings(settings) => {
                     self.shared.settings = settings;
-                    // Heads were prepared with the old settings.
-                    self.shared.files.flush();
+                    self.shared.files.handle_settings();
                 }
                 ToWorker::Drain => self.drain(),
                 ToWorker::Stop => self.is_over = true,
@@ -402,6 +406,7 @@ impl Worker {
 
     /// Looks for connections whose time has run out.
     fn sweep(&mut self) {
+        self.shared.accept_after_trouble();
         let options = self.shared.settings.http;
         if self.shared.now >= self.shared.next_cooling {
             let period = Duration::from_secs(HOT_PERIOD_SECONDS);
@@ -442,9 +447,11 @@ impl Shared {
                 self.keep(conn, &bytes[consumed..]);
             }
         }
-        if conn.backlog.len() > BACKLOG_BYTES_PAUSE && conn.is_receiving && !conn.is_paused {
+        if conn.backlog.len() > BACKLOG_BYTES_PAUSE && !conn.is_paused {
             conn.is_paused = true;
-            self.ring.cancel_receive(id);
+            if conn.is_receiving {
+                self.ring.cancel_receive(id);
+            }
         }
         conn.backlog.len() <= BACKLOG_BYTES_MAX
     }

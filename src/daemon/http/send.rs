@@ -60,6 +60,9 @@ impl Worker {
         shared.counters.bytes_sent.add(sent);
         conn.http.handle_progress(shared.now, sent);
         if outgoing.left() > 0 {
+            if let Some(version) = &conn.sends {
+                shared.files.compare(version, shared.now, &shared.settings);
+            }
             if outgoing.is_broken() {
                 shared.counters.broken_bodies.add(1);
                 shared.recycle(outgoing);
@@ -99,6 +102,7 @@ impl Worker {
     fn handle_batch_sent(&mut self, id: Key) {
         let Some(conn) = self.conns.find_mut(id) else { return };
         let shared = &mut self.shared;
+        conn.sends = None;
         if conn.answers > 0 {
             let micros = shared.now.since(conn.begun).as_micros();
             shared
@@ -138,6 +142,7 @@ impl Shared {
         let epoch = self.files.epoch();
         while stream.left.start < stream.left.end {
             let version = &stream.version;
+            self.files.compare(version, self.now, &self.settings);
             if version.is_broken() {
                 self.counters.broken_bodies.add(1);
                 return Progress::Broken;
