@@ -1,7 +1,7 @@
 //! Every URL's own file name, and back: one mapping for what was fetched and what was put there.
 //!
-//! Input: a host's directory, a path decoded once, a raw query.   Output: a `Key`; and the URL that a
-//! file name stands for.   Thread: any, pure.
+//! Input: a host's directory, a path decoded once, a raw query.   Output: a `Key`; and the URL that
+//! a file name stands for.   Thread: any, pure.
 //! Invariants: two different URLs never share a name, since `parse` gives each back; a name never
 //! holds a part that is empty, `.` or `..` unless the path did, and those are refused before.
 //! Not here: refusing paths (`http::target`), the plain keys of the hot path (`cache::key`).
@@ -21,8 +21,8 @@
 //! a part over 255 bytes      its first 249 bytes and %_more, a directory with the rest in it
 //! ```
 //!
-//! A mark is `%_` and what follows: no URL leads to one by itself, since a `%` before `_` is written
-//! `%25` in paths, and a query with a `%` that begins no escape has no name.
+//! A mark is `%_` and what follows: no URL leads to one by itself, since a `%` before `_` is
+//! written `%25` in paths, and a query with a `%` that begins no escape has no name.
 
 use crate::limits::KEY_BYTES_MAX;
 
@@ -168,8 +168,8 @@ pub struct Named {
     pub marks: Marks,
 }
 
-/// What the file `name` stands for, a name below its host's directory with a leading `/`. `None` for
-/// names that `emit` gives to no URL.
+/// What the file `name` stands for, a name below its host's directory with a leading `/`. `None`
+/// for names that `emit` gives to no URL.
 #[must_use]
 pub fn parse(name: &[u8]) -> Option<Named> {
     if name.len() > KEY_BYTES_MAX {
@@ -252,8 +252,8 @@ fn parse_segment(part: &[u8], path: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Writes a path as a URL has it: every byte that is no pchar (RFC 3986 section 3.3) is escaped. This
-/// is the one spelling in which an origin is asked, whatever the client's was.
+/// Writes a path as a URL has it: every byte that is no pchar (RFC 3986 section 3.3) is escaped.
+/// This is the one spelling in which an origin is asked, whatever the client's was.
 #[must_use]
 pub fn to_url_path(path: &[u8]) -> String {
     let mut out = String::with_capacity(path.len());

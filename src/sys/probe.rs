@@ -113,8 +113,8 @@ pub fn can_install(uring: &IoUring) -> bool {
         && probe.is_supported(opcode::FixedFdInstall::CODE)
 }
 
-/// The same of this kernel, before any worker has a ring; where no ring can be made, its worker will
-/// say why.
+/// The same of this kernel, before any worker has a ring; where no ring can be made, its worker
+/// will say why.
 #[must_use]
 pub fn kernel_can_install() -> bool {
     IoUring::new(2).map_or(true, |uring| can_install(&uring))

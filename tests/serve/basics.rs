@@ -51,6 +51,46 @@ fn five_hundred_pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_flood_of_requests_pauses_and_loses_none() {
+    const COUNT: usize = 8000;
+    let daemon = start("", "");
+    daemon.put("a.bin", &pattern(20_000, 1));
+    let mut stream = daemon.connect();
+    // Several times what is received ahead before receiving pauses.
+    let text = "GET /a.bin HTTP/1.1\r\nHost: a.example\r\n\r\n".repeat(COUNT);
+    let mut writer = stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(text.as_bytes()).unwrap());
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    for number in 0..COUNT {
+        let answer = read_answer(&mut stream, false);
+        assert!(answer.body.len() == 20_000, "answer {number}");
+    }
+    writing.join().unwrap();
+    assert_eq!(daemon.metrics()["peerage_http_connections"], 1.0);
+}
+
+#[test]
+fn refused_clients_that_hang_up_harm_nobody() {
+    let daemon = start("", "");
+    daemon.put("a.txt", b"alpha");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    let mut stream = daemon.connect();
+                    // Refused, shut down and closed at about the same moment.
+                    drop(stream.write_all(b"garbage\r\n\r\n"));
+                    drop(stream.shutdown(std::net::Shutdown::Write));
+                }
+            });
+        }
+        for _ in 0..1000 {
+            assert_eq!(daemon.get("/a.txt").body, b"alpha");
+        }
+    });
+}
+
+#[test]
 fn http_1_0_closes_unless_asked_to_stay() {
     let daemon = start("", "");
     daemon.put("a.txt", b"alpha");

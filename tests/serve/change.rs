@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, await_true, pattern, start, start_at};
+use crate::harness::{Daemon, await_true, pattern, put, start, start_at};
 
 const MODES: [&str; 2] = ["watch = true", "watch = false"];
 
@@ -153,6 +153,48 @@ fn a_file_written_in_place_ends_its_responses() {
             body.len() == expected_len && end && body.starts_with(b"changed") != is_append
         });
     }
+}
+
+#[test]
+fn a_file_written_in_place_is_noticed_without_the_watch_too() {
+    const LEN: usize = 48 << 20;
+    let daemon = start("watch = false\nrecheck = \"200 ms\"", "");
+    daemon.put("a.bin", &pattern(LEN, 1));
+    assert_eq!(daemon.get("/a.bin").body.len(), LEN);
+    let mut stream = begin_reading(&daemon, "/a.bin");
+    let mut file = OpenOptions::new().write(true).open(daemon.host().join("a.bin")).unwrap();
+    file.write_all(b"changed").unwrap();
+    // Nobody else asks for it; what is on its way is taken, so that it goes on.
+    std::thread::sleep(Duration::from_millis(500));
+    let mut taken = 1000;
+    let mut piece = vec![0; 1 << 20];
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        taken += count;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(taken < LEN, "no mixture is passed off as the whole");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_ends_the_trust_in_the_watch() {
+    if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) != 0) {
+        eprintln!("skipped: only root may become another user, who may not read everything");
+        return;
+    }
+    let daemon = start_at("127.0.0.1:0", "user = \"nobody\"", "", "");
+    let open = fs::Permissions::from_mode(0o755);
+    for path in [daemon.directory.path(), &daemon.directory.path().join("tree")] {
+        fs::set_permissions(path, open.clone()).unwrap();
+    }
+    let directory = daemon.directory.path().join("new");
+    fs::create_dir(&directory).unwrap();
+    put(&directory.join("a.txt"), b"alpha");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
+    // It comes with its rights in one step.
+    fs::rename(&directory, daemon.host().join("new")).unwrap();
+    daemon.await_status("/new/a.txt", 200, 3);
+    put(&daemon.host().join("new/a.txt"), b"again");
+    await_true(2, "the new version", || daemon.get("/new/a.txt").body == b"again");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub struct Daemon {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub directory: tempfile::TempDir,
+    /// What it said after it served; beyond 1,000 lines that nobody read, they are lost.
+    said: crossbeam_channel::Receiver<String>,
 }
 
 impl Drop for Daemon {
@@ -50,8 +52,9 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
     let root = directory.path().join("tree");
     fs::create_dir_all(root.join("a.example")).unwrap();
     let admin = free_port();
+    let workers = if server.contains("workers") { "" } else { "workers = 1" };
     let text = format!(
-        "[server]\nlisten = [\"{listen}\"]\nworkers = 1\n{server}\n[admin]\nlisten = \"{admin}\"\n\
+        "[server]\nlisten = [\"{listen}\"]\n{workers}\n{server}\n[admin]\nlisten = \"{admin}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n{extra}\n"
     );
     let file = directory.path().join("peerage.toml");
@@ -72,11 +75,25 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
         seen.push(line);
     };
     // Somebody must read on, or the daemon blocks at a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Daemon { child, address, admin, directory }
+    let (sender, said) = crossbeam_channel::bounded(1000);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            drop(sender.try_send(line));
+        }
+    });
+    Daemon { child, address, admin, directory, said }
 }
 
 impl Daemon {
+    /// Waits until it says something with `words`.
+    pub fn await_said(&self, words: &str) {
+        let mut seen = Vec::new();
+        await_true(5, words, || {
+            seen.extend(self.said.try_iter());
+            seen.iter().any(|line| line.contains(words))
+        });
+    }
+
     /// Ends it at once, if it has not ended.
     pub fn stop(&mut self) {
         drop(self.child.kill());

@@ -47,6 +47,19 @@ fn sigterm_finishes_what_is_in_flight() {
 }
 
 #[test]
+fn a_second_order_to_stop_does_not_wait() {
+    let mut daemon = start_at("127.0.0.1:0", "grace = \"1 min\"", "", "");
+    daemon.put("a.bin", &pattern(24 << 20, 1));
+    let mut busy = daemon.connect();
+    busy.write_all(b"GET /a.bin HTTP/1.1\r\nHost: a.example\r\n\r\n").unwrap();
+    busy.read_exact(&mut [0; 100]).unwrap();
+    signal(&daemon, "-TERM");
+    daemon.await_said("responses in flight have 60 s");
+    signal(&daemon, "-TERM");
+    assert_eq!(exit_code(&mut daemon, 4), Some(0));
+}
+
+#[test]
 fn grace_is_not_endless() {
     let mut daemon = start_at("127.0.0.1:0", "grace = \"1 s\"", "", "");
     daemon.put("a.bin", &pattern(24 << 20, 1));

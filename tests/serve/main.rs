@@ -14,3 +14,4 @@ mod entry;
 mod harness;
 mod life;
 mod limits;
+mod settings;
