@@ -89,6 +89,14 @@ pub const WORKERS_MAX: usize = 256;
 /// how many cold files are read at once; the rest wait in order.
 pub const KERNEL_WORKERS_MAX: u32 = 64;
 
+/// Files that a worker is opening at once. Where storage hangs, opens outlive the connections that
+/// asked for them. Beyond: 503, until some are over.
+pub const OPENINGS_MAX: usize = 4096;
+
+/// Pieces of files that a worker is reading in at once; as above. Beyond: 503, or the end of a body
+/// that was begun.
+pub const PAGE_INS_MAX: usize = 4096;
+
 /// Piece of a file that is made resident at once, in bytes. Small enough that the first bytes of a
 /// large cold file leave soon, large enough that the disk is read in long runs.
 pub const CHUNK_BYTES: u64 = 1 << CHUNK_SHIFT;

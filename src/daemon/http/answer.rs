@@ -229,8 +229,11 @@ impl Shared {
         }
         if let Some(at) = self.first_absent(&plan, &body, version) {
             let waiter = out.is_empty().then_some(id);
-            self.files.page_in(version, at, waiter, &mut self.ring, &self.counters);
-            return Answer::Waits;
+            if self.files.page_in(version, at, waiter, &mut self.ring, &self.counters) {
+                return Answer::Waits;
+            }
+            self.emit_status(conn, request, Status::ServiceUnavailable, true, out);
+            return Answer::Done;
         }
         self.begin_body(conn, version, &body);
         self.emit_file(conn, request, version, &plan, false, out);

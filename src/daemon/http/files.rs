@@ -3,7 +3,7 @@
 //! Input: keys, completions of opens and page-ins, changes seen by the tree thread.
 //! Output: `Lookup`, and the connections that waited.
 //! Owns: the table of open files, bounded by its capacity; opens and page-ins under way, bounded by
-//! the worker's connections.   Thread: one worker.
+//! `OPENINGS_MAX` and `PAGE_INS_MAX`.   Thread: one worker.
 //! Invariants: a file is served only if its version was seen within its age bound; a version that
 //! was changed in place is marked broken before the next byte of it is sent.
 //! Not here: what is answered (`daemon::http::answer`), watching (`daemon::tree`).
@@ -26,7 +26,7 @@ use crate::http::Status;
 use crate::http::date::DateLine;
 use crate::http::encoding::{Coding, Codings};
 use crate::http::head::{Description, Persistence, Prepared};
-use crate::limits::{HOT_HITS_MIN, OPEN_TRIES_MAX};
+use crate::limits::{HOT_HITS_MIN, OPEN_TRIES_MAX, OPENINGS_MAX, PAGE_INS_MAX};
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::clock::{unix_nanos, unix_seconds};
 use crate::sys::hot::{Arena, Block};
@@ -272,9 +272,9 @@ impl Files {
     ) -> Self {
         Self {
             table: Table::new(capacity, random_seed()),
-            openings: Slab::new(usize::MAX),
+            openings: Slab::new(OPENINGS_MAX),
             opening_by_key: HashMap::new(),
-            page_ins: Slab::new(usize::MAX),
+            page_ins: Slab::new(PAGE_INS_MAX),
             root,
             tree,
             descriptors_left: descriptors,
@@ -311,8 +311,7 @@ impl Files {
                 Entry::Absent { .. } => {}
                 Entry::Present { version, checked, is_watched, flushes } => {
                     if version.is_broken() || *flushes != self.flushes {
-                        self.open(key, settings, waiter, ring);
-                        return Lookup::Opening;
+                        return self.open(key, settings, waiter, ring);
                     }
                     let age = now.since(*checked);
                     // A watched file is looked at again behind the request's back: the watch is
@@ -326,21 +325,27 @@ impl Files {
                     }
                     if is_watched {
                         let version = Rc::clone(version);
-                        self.open(key, settings, None, ring);
+                        // Where there is no room for it, the next request tries again.
+                        let _: Lookup = self.open(key, settings, None, ring);
                         return Lookup::Found(version);
                     }
                 }
             }
         }
-        self.open(key, settings, waiter, ring);
-        Lookup::Opening
+        self.open(key, settings, waiter, ring)
     }
 
-    fn open(&mut self, key: &[u8], settings: &Settings, waiter: Option<Key>, ring: &mut Ring) {
+    fn open(
+        &mut self,
+        key: &[u8],
+        settings: &Settings,
+        waiter: Option<Key>,
+        ring: &mut Ring,
+    ) -> Lookup {
         if let Some(tag) = self.opening_by_key.get(key) {
             let opening = self.openings.find_mut(*tag).expect("indexed openings exist");
             opening.waiters.extend(waiter);
-            return;
+            return Lookup::Opening;
         }
         let opening = Opening {
             key: key.into(),
@@ -351,11 +356,12 @@ impl Files {
             probing: None,
         };
         let Ok(tag) = self.openings.insert(opening) else {
-            unreachable!("its bound is the index's")
+            return Lookup::Absent(Status::ServiceUnavailable);
         };
         self.opening_by_key.insert(key.into(), tag);
         // First without links: then the watch on the directory sees every change.
         self.submit_open(tag, settings, false, "", ring);
+        Lookup::Opening
     }
 
     fn submit_open(
@@ -562,7 +568,8 @@ impl Files {
     }
 
     /// Has the chunk of `version` that holds byte `at` read into memory; `waiter` is told when it
-    /// is.
+    /// is. Returns false where too many are being read.
+    #[must_use]
     pub fn page_in(
         &mut self,
         version: &Rc<Version>,
@@ -570,28 +577,27 @@ impl Files {
         waiter: Option<Key>,
         ring: &mut Ring,
         counters: &Counters,
-    ) {
-        let Some(mapping) = &version.mapping else { return };
+    ) -> bool {
+        let Some(mapping) = &version.mapping else { return true };
         let chunk = Residency::chunk(at, version.identity.len);
         let under_way =
             version.paging.borrow().iter().find(|(start, _)| *start == chunk.start).copied();
         if let Some((_, tag)) = under_way {
             let page_in = self.page_ins.find_mut(tag).expect("listed page-ins exist");
             page_in.waiters.extend(waiter);
-            return;
+            return true;
         }
-        counters.page_ins.add(1);
         let page_in = PageIn {
             version: Rc::clone(version),
             start: chunk.start,
             epoch: self.epoch(),
             waiters: waiter.into_iter().collect(),
         };
-        let Ok(tag) = self.page_ins.insert(page_in) else {
-            unreachable!("a chunk has one page-in")
-        };
+        let Ok(tag) = self.page_ins.insert(page_in) else { return false };
+        counters.page_ins.add(1);
         version.paging.borrow_mut().push((chunk.start, tag));
         ring.page_in(tag, mapping, &chunk);
+        true
     }
 
     /// A page-in is over. Returns who waited. EFAULT means that the file has become shorter: it is

@@ -150,12 +150,14 @@ impl Shared {
             let until = version.resident_until(&stream.left, epoch);
             if until == stream.left.start {
                 let at = stream.left.start;
-                self.files.page_in(version, at, Some(id), &mut self.ring, &self.counters);
-                return Progress::Waits;
+                let reads =
+                    self.files.page_in(version, at, Some(id), &mut self.ring, &self.counters);
+                return if reads { Progress::Waits } else { Progress::Broken };
             }
             // Read the next chunk while this one leaves.
             if until < stream.left.end && until - stream.left.start <= CHUNK_BYTES {
-                self.files.page_in(version, until, None, &mut self.ring, &self.counters);
+                let _: bool =
+                    self.files.page_in(version, until, None, &mut self.ring, &self.counters);
             }
             let progress = match stream.way {
                 WayOut::Sendfile => self.step_send_file(id, conn, stream, until),
