@@ -36,7 +36,7 @@ const _: () = assert!(PIECES_MAX <= 1024, "IOV_MAX");
 pub const HEADS_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest block (head and body) of the arena of hot bodies. Larger bodies gain nothing from lying
-/// beside their head, and from 64 KiB on they leave by sendfile.
+/// beside their head.
 pub const HOT_BLOCK_BYTES_MAX: usize = 64 * 1024;
 
 /// Blocks are multiples of this many bytes: half of it is lost per block on average.

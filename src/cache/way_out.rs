@@ -30,7 +30,7 @@ pub struct Circumstances {
 
 /// Bodies of at least this many bytes may leave by sendfile. Below it the copy through the socket
 /// buffer is cheaper than the second call and the pages' bookkeeping, whatever is in the caches.
-pub const SENDFILE_BYTES_MIN: u64 = 64 * 1024;
+pub const SENDFILE_BYTES_MIN: u64 = 32 * 1024;
 
 /// A file that was sent within this many bytes lies in the processor's caches: copying it is
 /// cheaper than counting references to its pages, which all cores fight for. A quarter of a last
