@@ -20,6 +20,22 @@ pub const MULTIPART_BYTES_MAX: u64 = 8 << 20;
 /// final NUL, less room for a precompressed sibling's suffix. Beyond: 404.
 pub const KEY_BYTES_MAX: usize = 4080;
 
+/// Largest number of seconds that freshness counts with: 2^31, what RFC 9111 1.2.2 has a cache use
+/// for every delta-seconds beyond it. 68 years; more makes no difference to anybody.
+pub const DELTA_SECONDS_MAX: u32 = 1 << 31;
+
+/// Most fields that one answer's Vary may nominate. Sites name two or three; each one multiplies
+/// the variants. Beyond: the answer is passed on, not stored.
+pub const VARY_FIELDS_MAX: usize = 8;
+
+/// Longest secondary key, in bytes: the nominated fields' names and values of one request. Four
+/// times a long User-Agent. Beyond: the request matches no variant and its answer is not stored.
+pub const SECONDARY_KEY_BYTES_MAX: usize = 2048;
+
+/// Most variants that are kept for one key. Codings times a few languages or formats; a site that
+/// varies by User-Agent would fill a disk with copies. Beyond: the least recently used one goes.
+pub const VARIANTS_MAX: usize = 32;
+
 /// Most responses that one gathered send carries (pipelining). Each takes at most three pieces, and
 /// a message has at most 1,024 (IOV_MAX). Beyond: the next send carries the rest.
 pub const PIPELINE_MAX: usize = 32;
