@@ -132,3 +132,13 @@ pub const MAP_COUNT_PERCENT: u64 = 75;
 
 /// Fewest files that a worker's table holds, however tight the machine's limits are.
 pub const OPEN_FILES_MIN: usize = 64;
+
+/// Longest head of an origin's answer, in bytes, that the configuration may allow. Real ones have
+/// 0.5 to 8 KiB; long policies and cookies reach 16. All of it is kept until it is whole. Beyond:
+/// the answer is refused and the connection closed. At most `HEADERS_MAX` fields, likewise.
+pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Interim answers (1xx) read over before the answer itself. A server sends one or two (100, 103),
+/// one that reports progress (102) a few more. Each may take `first_byte_timeout`, so this bounds
+/// how long an origin can put a request off. Beyond: the answer is refused.
+pub const ORIGIN_INTERIMS_MAX: u8 = 8;
