@@ -25,7 +25,9 @@
 
 pub mod error;
 pub mod fields;
+pub mod health;
 pub mod location;
+pub mod pool;
 pub mod request;
 pub mod response;
 
