@@ -156,3 +156,30 @@ pub const MAP_COUNT_PERCENT: u64 = 75;
 
 /// Fewest files that a worker's table holds, however tight the machine's limits are.
 pub const OPEN_FILES_MIN: usize = 64;
+
+/// Longest head of an origin's answer, in bytes, that the configuration may allow. Real ones have
+/// 0.5 to 8 KiB; long policies and cookies reach 16. All of it is kept until it is whole. Beyond:
+/// the answer is refused and the connection closed. At most `HEADERS_MAX` fields, likewise.
+pub const ORIGIN_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Interim answers (1xx) read over before the answer itself. A server sends one or two (100, 103),
+/// one that reports progress (102) a few more. Each may take `first_byte_timeout`, so this bounds
+/// how long an origin can put a request off. Beyond: the answer is refused.
+pub const ORIGIN_INTERIMS_MAX: u8 = 8;
+
+/// Addresses of one origin. A request tries each at most once, so this bounds how many connect
+/// timeouts it can suffer; which it tried is kept in 16 bits. Beyond: the configuration is refused.
+pub const ORIGIN_ADDRESSES_MAX: usize = 16;
+
+/// Most connections to one address of an origin, per worker, that the configuration may allow: each
+/// costs a descriptor here and a place at the origin. At the bound requests wait.
+pub const ORIGIN_CONNECTIONS_MAX: usize = 1024;
+
+/// Most requests that wait for a connection to an origin, per worker, that the configuration may
+/// allow. Waiting ones are searched in a row when one is cancelled or times out. At the bound a
+/// request is refused at once, so that a slow origin is felt by its own host only.
+pub const ORIGIN_WAITERS_MAX: usize = 4096;
+
+/// Doublings of the time that a failing address is left alone. 2^10 times the least time is beyond
+/// any sensible most, which bounds the time itself.
+pub const ORIGIN_DOWN_DOUBLINGS_MAX: u32 = 10;

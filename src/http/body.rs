@@ -1,6 +1,7 @@
-//! Request bodies, read only to be dropped: where they end (RFC 9112 sections 6 and 7.1).
+//! Bodies: where they end, and which of their bytes are data (RFC 9112 sections 6 and 7.1).
 //!
-//! Input: the bytes after a head.   Output: how many belong to the body, and whether it is over.
+//! Input: the bytes after a head.   Output: how many belong to the body, and whether it is over;
+//! for an origin's answer (`http::origin`) also where the data lies among them.
 //! Owns: a position, bounded by the configured body size.   Thread: any, pure.
 //! Not here: deciding whether a body may come at all (`http::Conn`).
 //! Differs from the source: line ends are CRLF only; chunk extensions and trailers are read over,
@@ -50,6 +51,17 @@ enum At {
     End,
 }
 
+/// One step through a body: what was read, and the one stretch of data that it ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// How many bytes of the input were read.
+    pub taken: usize,
+    /// Which of them are data; an empty range for none.
+    pub data: std::ops::Range<usize>,
+    /// Whether the body is over.
+    pub over: bool,
+}
+
 impl Body {
     /// A chunked body of at most `bytes_max` bytes of data.
     #[must_use]
@@ -61,37 +73,49 @@ impl Body {
     /// Reads on. Returns how many bytes of `input` belong to the body and whether it is over.
     ///
     /// # Errors
-    /// 400: bad chunking. 413: more data than allowed.
+    /// 400: bad chunking. 413: more data than allowed. 431: too many trailers.
     pub fn handle_input(&mut self, input: &[u8]) -> Result<(usize, bool), Status> {
+        let mut taken = 0;
+        loop {
+            let run = self.next_run(&input[taken..])?;
+            taken += run.taken;
+            if run.over || taken == input.len() {
+                return Ok((taken, run.over));
+            }
+        }
+    }
+
+    /// Reads on up to the end of one stretch of data, of the input, or of the body.
+    ///
+    /// # Errors
+    /// 400: bad chunking. 413: more data than allowed. 431: too many trailers.
+    pub fn next_run(&mut self, input: &[u8]) -> Result<Run, Status> {
         match self {
             Self::Length(left) => {
                 let taken = crate::stdx::num::index((*left).min(input.len() as u64));
                 *left -= taken as u64;
-                Ok((taken, *left == 0))
+                Ok(Run { taken, data: 0..taken, over: *left == 0 })
             }
-            Self::Chunked(chunked) => chunked.handle_input(input),
+            Self::Chunked(chunked) => chunked.next_run(input),
         }
     }
 }
 
 impl Chunked {
-    fn handle_input(&mut self, input: &[u8]) -> Result<(usize, bool), Status> {
+    fn next_run(&mut self, input: &[u8]) -> Result<Run, Status> {
         let mut taken = 0;
         while self.at != At::End {
             if let At::Data(left) = self.at {
-                let room = (input.len() - taken) as u64;
-                let step = left.min(room);
-                taken += crate::stdx::num::index(step);
+                let step = left.min((input.len() - taken) as u64);
                 self.at = if step == left { At::DataCr } else { At::Data(left - step) };
+                let data = taken..taken + crate::stdx::num::index(step);
+                return Ok(Run { taken: data.end, data, over: false });
             }
-            let Some(byte) = input.get(taken) else { return Ok((taken, false)) };
-            if matches!(self.at, At::Data(_)) {
-                continue;
-            }
+            let Some(byte) = input.get(taken) else { break };
             taken += 1;
             self.at = self.step(*byte)?;
         }
-        Ok((taken, true))
+        Ok(Run { taken, data: taken..taken, over: self.at == At::End })
     }
 
     fn step(&mut self, byte: u8) -> Result<At, Status> {
@@ -204,6 +228,28 @@ mod tests {
         assert_eq!(read(endless.as_bytes(), 7, 100), Err(400));
         let trailers = format!("0\r\n{}", "A: b\r\n".repeat(40));
         assert_eq!(read(trailers.as_bytes(), 7, 100), Err(431));
+    }
+
+    #[test]
+    fn runs_hand_out_the_data_and_nothing_else() {
+        let text = b"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\nrest";
+        for step in 1..=text.len() {
+            let (mut body, mut data, mut at) = (Body::chunked(u64::MAX), Vec::new(), 0);
+            let over = loop {
+                let end = (at + step).min(text.len());
+                let run = body.next_run(&text[at..end]).expect("good chunks");
+                data.extend_from_slice(&text[at..end][run.data]);
+                at += run.taken;
+                if run.over {
+                    break true;
+                }
+                if end == text.len() && run.taken == 0 {
+                    break false;
+                }
+            };
+            assert!(over, "by {step}");
+            assert_eq!((data.as_slice(), &text[at..]), (&b"abcde"[..], &b"rest"[..]), "by {step}");
+        }
     }
 
     #[test]

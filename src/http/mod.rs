@@ -6,7 +6,8 @@
 //! `header_bytes_max`.   Thread: any, pure.
 //! Invariants: no request is handed out before the one before it was answered; after `Refused` or
 //! a last response no further byte is read as a request; bodies are never taken for requests.
-//! Not here: files (`cache`), sockets (`daemon::http`), writing heads (`http::head`).
+//! Not here: files (`cache`), sockets (`daemon::http`), writing heads (`http::head`), the client
+//! side of a connection (`http::origin`).
 //! Source: RFC 9112; RFC 9110.
 //! Differs from the house's shape: a request is returned by `handle_input` itself and points into
 //! the input, where `poll_*` would have to copy it.
@@ -18,6 +19,7 @@ pub mod encoding;
 pub mod fuzz;
 pub mod head;
 pub mod hosts;
+pub mod origin;
 pub mod range;
 pub mod reply;
 pub mod request;

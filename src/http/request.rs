@@ -104,6 +104,11 @@ impl<'h, 'b> Request<'h, 'b> {
             .map(|header| header.value)
     }
 
+    /// All fields in order, as sent.
+    pub fn fields(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + Clone + use<'h, 'b> {
+        self.headers.iter().map(|header| (header.name, header.value))
+    }
+
     /// The only value of a field that may be sent once; `None` also where it was sent twice.
     #[must_use]
     pub fn single(&self, name: &'static str) -> Option<&'b [u8]> {
@@ -370,7 +375,8 @@ fn parse_transfer_encoding(value: &[u8]) -> Result<bool, Status> {
     Err(if token && last_is_chunked { Status::NotImplemented } else { Status::BadRequest })
 }
 
-fn is_token_byte(byte: u8) -> bool {
+/// RFC 9110 section 5.6.2: what names are made of.
+pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
