@@ -21,8 +21,8 @@
 //!
 //! | module | layer | what lives there |
 //! | --- | --- | --- |
-//! | `http` | core | one connection: requests, conditions, ranges, response heads |
-//! | `cache` | core | file names, the table of open files, residency, the way out of the box |
+//! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
+//! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
 //! | `admin` | core | the text of the metrics |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
