@@ -154,6 +154,10 @@ pub const DESCRIPTORS_RESERVED: u64 = 512;
 /// is for the heap, libraries, stacks.
 pub const MAP_COUNT_PERCENT: u64 = 75;
 
+/// Share of the machine's memory that the arenas of hot bodies may take together: one in this many.
+/// The rest is for the page cache, from which everything else is served.
+pub const HOT_MEMORY_SHARE: u64 = 8;
+
 /// Fewest files that a worker's table holds, however tight the machine's limits are.
 pub const OPEN_FILES_MIN: usize = 64;
 

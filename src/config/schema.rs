@@ -97,8 +97,8 @@ pub struct Tree {
     /// descriptor limit. Default 0; 0 or 64 to 16_777_216 (below 64 a page's pictures evict each
     /// other); restart.
     pub open_files_max: usize,
-    /// Bytes of small hot bodies that each worker copies together; 0 = off. Default 64 MiB; at most
-    /// 64 GiB; restart.
+    /// Bytes of small hot bodies that each worker copies together; 0 = off. Default 256 MiB; at
+    /// most 64 GiB, and for all workers together an eighth of the machine's memory; restart.
     pub hot_bytes_max: usize,
     /// Whether a compressed sibling such as `x.gz` is served for `x` to who accepts it. Default
     /// true; live.
@@ -256,7 +256,7 @@ impl Default for Tree {
             recheck: Duration::from_secs(1),
             recheck_watched: Duration::from_secs(10),
             open_files_max: 0,
-            hot_bytes_max: 64 << 20,
+            hot_bytes_max: 256 << 20,
             precompressed: true,
         }
     }

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::limits::{DESCRIPTORS_RESERVED, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN};
+use crate::limits::{
+    DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
+};
 use crate::stdx::num::index;
 use crate::sys::affinity;
 use crate::sys::probe::kernel_can_install;
-use crate::sys::process::{map_count_max, raise_descriptor_limit, random_seed};
+use crate::sys::process::{map_count_max, memory_bytes, raise_descriptor_limit, random_seed};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
@@ -63,12 +65,20 @@ pub struct Shares {
     pub open_files: usize,
     /// Descriptors of each, for large files and the sockets that send them.
     pub descriptors: usize,
+    /// Bytes of the arena of each.
+    pub hot_bytes: usize,
 }
 
 /// Shares out. Descriptors of connections live in the ring's table, which the kernel bounds by the
 /// same limit without counting them against it.
 #[must_use]
-pub fn share(config: &Config, workers: usize, descriptors: u64, mappings: u64) -> Shares {
+pub fn share(
+    config: &Config,
+    workers: usize,
+    descriptors: u64,
+    mappings: u64,
+    memory: u64,
+) -> Shares {
     let workers = workers.max(1);
     let spare = LISTEN_BACKLOG as usize * config.server.listen.len().max(1);
     let table = index(descriptors).saturating_sub(spare);
@@ -79,7 +89,8 @@ pub fn share(config: &Config, workers: usize, descriptors: u64, mappings: u64) -
         0 => by_mappings,
         wanted => wanted.min(by_mappings),
     };
-    Shares { connections, open_files: wanted.max(OPEN_FILES_MIN), descriptors: left }
+    let hot_bytes = config.tree.hot_bytes_max.min(index(memory / HOT_MEMORY_SHARE) / workers);
+    Shares { connections, open_files: wanted.max(OPEN_FILES_MIN), descriptors: left, hot_bytes }
 }
 
 /// Runs the daemon until it is told to end. `file` is reloaded on SIGHUP.
@@ -92,7 +103,7 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
     let descriptors = raise_descriptor_limit()
         .map_err(|error| StartError(format!("limit of open files: {error}")))?;
     let cores = cores(config)?;
-    let shares = share(config, cores.len(), descriptors, map_count_max());
+    let shares = share(config, cores.len(), descriptors, map_count_max(), memory_bytes());
     if shares.connections < config.limits.connections_per_worker {
         log::warn!(
             "limits.connections_per_worker is lowered to {}: the limit of open files is \
@@ -161,7 +172,7 @@ impl Crew {
                 listeners,
                 root: open_root(root).map_err(|error| too_few(&error))?,
                 open_files: shares.open_files,
-                hot_bytes: config.tree.hot_bytes_max,
+                hot_bytes: shares.hot_bytes,
                 descriptors: shares.descriptors,
                 connections: shares.connections,
                 settings: Arc::clone(&settings),
@@ -365,7 +376,8 @@ mod tests {
     #[test]
     fn limits_of_the_machine_are_shared_out() {
         let config = Config::default();
-        let shares = share(&config, 2, 20_000, 65_530);
+        let shares = share(&config, 2, 20_000, 65_530, 24 << 30);
+        assert_eq!(shares.hot_bytes, 256 << 20);
         assert_eq!(shares.connections, 10_000);
         assert_eq!(shares.open_files, 65_530 / 100 * 75 / 2);
         assert_eq!(shares.descriptors, (20_000 - 512) / 2);
@@ -374,9 +386,10 @@ mod tests {
     #[test]
     fn a_tight_machine_gets_less_and_never_nothing() {
         let config = Config::default();
-        let shares = share(&config, 4, 1024, 1000);
+        let shares = share(&config, 4, 1024, 1000, 1 << 30);
+        assert_eq!(shares.hot_bytes, 32 << 20);
         assert_eq!((shares.connections, shares.open_files), (1, 187));
-        let shares = share(&config, 4, 4096, 100);
+        let shares = share(&config, 4, 4096, 100, u64::MAX);
         assert_eq!((shares.connections, shares.open_files), (3072, OPEN_FILES_MIN));
     }
 }

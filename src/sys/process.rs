@@ -38,6 +38,22 @@ pub fn map_count_max() -> u64 {
         .unwrap_or(KERNEL_DEFAULT)
 }
 
+/// Memory that this process may use, in bytes: the machine's, or its control group's where that is
+/// less; `u64::MAX` where neither is readable.
+#[must_use]
+pub fn memory_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let machine = kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024));
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let limit = own
+        .and_then(|path| std::fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.max")).ok())
+        .and_then(|text| text.trim().parse().ok());
+    machine.min(limit.unwrap_or(u64::MAX))
+}
+
 /// A number that no stranger can guess, for hashing what strangers choose.
 #[must_use]
 pub fn random_seed() -> u64 {

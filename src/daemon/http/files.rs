@@ -61,6 +61,8 @@ pub struct Version {
     /// How often it was asked for since the arena last looked, and its copy there.
     hits: Cell<u32>,
     hot: RefCell<Option<Rc<Block>>>,
+    /// Said by its mapping as well, to the sends that hold only that; here it costs a hit nothing.
+    is_broken: Cell<bool>,
     /// The arena had no room for it when it was last asked.
     is_refused: Cell<bool>,
     /// When its file was last compared with what was opened.
@@ -78,21 +80,22 @@ pub struct Version {
 impl Version {
     /// Says that it was changed in place: no further byte of it may be sent.
     pub fn mark_broken(&self) {
+        self.is_broken.set(true);
+        self.hot.replace(None);
         if let Some(mapping) = &self.mapping {
             mapping.mark_broken();
         }
     }
 
     /// Whether it was changed in place.
-    pub fn is_broken(&self) -> bool {
-        self.mapping.as_ref().is_some_and(|mapping| mapping.is_broken())
+    pub const fn is_broken(&self) -> bool {
+        self.is_broken.get()
     }
 
     /// Its hot copy with a date of now, if it has one and none with an old date is in flight. One
     /// that is asked for often gets one, if there is room.
     pub fn hot(&self, arena: &Arena, date: &DateLine, epoch: u64) -> Option<Rc<Block>> {
-        let mapping = self.mapping.as_ref()?;
-        if self.identity.len >= SENDFILE_BYTES_MIN || mapping.is_broken() {
+        if self.identity.len >= SENDFILE_BYTES_MIN || self.is_broken() {
             return None;
         }
         self.hits.set(self.hits.get().saturating_add(1));
@@ -113,6 +116,7 @@ impl Version {
         if !is_due || self.resident_until(&whole, epoch) < whole.end {
             return None;
         }
+        let mapping = self.mapping.as_ref()?;
         let mut head = Vec::new();
         self.prepared.emit_ok(&mut head, date, Persistence::Keep);
         hot.clone_from(&arena.fill(&head, mapping, seconds));
@@ -557,6 +561,7 @@ impl Files {
             codings,
             hits: Cell::new(0),
             hot: RefCell::new(None),
+            is_broken: Cell::new(false),
             is_refused: Cell::new(false),
             sent_at: Cell::new(None),
             compared: Cell::new(now),
