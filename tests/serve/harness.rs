@@ -16,7 +16,7 @@ pub struct Daemon {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     pub directory: tempfile::TempDir,
-    /// What it said after it served; beyond 1,000 lines that nobody read, they are lost.
+    /// What it said; beyond 1,000 lines that nobody read, they are lost.
     said: crossbeam_channel::Receiver<String>,
 }
 
@@ -76,6 +76,7 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
     };
     // Somebody must read on, or the daemon blocks at a full pipe.
     let (sender, said) = crossbeam_channel::bounded(1000);
+    seen.into_iter().for_each(|line| drop(sender.try_send(line)));
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
             drop(sender.try_send(line));
@@ -85,6 +86,11 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
 }
 
 impl Daemon {
+    /// What it said since this was last asked.
+    pub fn said(&self) -> Vec<String> {
+        self.said.try_iter().collect()
+    }
+
     /// Waits until it says something with `words`.
     pub fn await_said(&self, words: &str) {
         let mut seen = Vec::new();

@@ -195,6 +195,31 @@ fn a_port_below_1024_is_bound_and_the_rights_are_given_up() {
 }
 
 #[test]
+fn what_lies_outside_is_out_of_reach_once_it_serves() {
+    let daemon = start("", "[log]\nlevel = \"debug\"");
+    if !daemon.said().iter().any(|line| line.contains("landlock: only the tree can be read")) {
+        eprintln!("skipped: this kernel has no Landlock, or only a part of it");
+        return;
+    }
+    // The file to be reloaded is a good one, but lies where the daemon has no business.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = daemon.directory.path().join("peerage.toml");
+    let moved = elsewhere.path().join("peerage.toml");
+    fs::copy(&file, &moved).unwrap();
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&moved, &file).unwrap();
+    signal(&daemon, "-HUP");
+    daemon.await_said("the old configuration stays in force");
+    fs::remove_file(&file).unwrap();
+    fs::copy(&moved, &file).unwrap();
+    signal(&daemon, "-HUP");
+    daemon.await_said("is in force");
+    await_true(5, "the reload", || {
+        daemon.metrics()["peerage_reloads_total{result=\"done\"}"] >= 1.0
+    });
+}
+
+#[test]
 fn check_finds_errors_and_prints_what_is_in_force() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("peerage.toml");
