@@ -95,12 +95,6 @@ impl<V> Table<V> {
         self.entries.find_mut(id).map(|entry| &mut entry.value)
     }
 
-    /// The key of an entry.
-    #[must_use]
-    pub fn key(&self, id: EntryId) -> Option<&[u8]> {
-        self.entries.find(id).map(|entry| &*entry.key)
-    }
-
     /// Gives `key` a value, in the place of the one it had. Returns the entry, and what had to
     /// leave: the old value, or the value of the entry that made room.
     pub fn insert(&mut self, key: &[u8], value: V) -> (EntryId, Option<V>) {

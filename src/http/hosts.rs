@@ -74,12 +74,7 @@ impl Hosts {
 /// a host name or IP literal with an optional port.
 #[must_use]
 pub fn normalize(authority: &[u8]) -> Option<HostName> {
-    let host_end = if authority.first() == Some(&b'[') {
-        authority.iter().position(|byte| *byte == b']')? + 1
-    } else {
-        authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len())
-    };
-    let (host, port) = authority.split_at(host_end);
+    let (host, port) = split_port(authority)?;
     match port {
         [] => {}
         [b':', digits @ ..] if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => {}
@@ -101,6 +96,17 @@ pub fn normalize(authority: &[u8]) -> Option<HostName> {
     // The name becomes a directory's name: it must not climb, hide, or be empty.
     let climbs = name.is_empty() || name.starts_with('.') || name.contains("..");
     (!climbs).then_some(name)
+}
+
+/// Host and port of an authority, the port with its colon, or empty; `None` for a bracket that is
+/// not closed.
+pub(super) fn split_port(authority: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = if authority.first() == Some(&b'[') {
+        authority.iter().position(|byte| *byte == b']')? + 1
+    } else {
+        authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len())
+    };
+    Some(authority.split_at(end))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::conditional::{self, Verdict};
 use super::date::DateLine;
 use super::head::{self, Persistence, Prepared};
 use super::range::{self, ByteRange, Ranges};
-use super::request::{Method, Request};
+use super::request::Request;
 use super::status::Status;
 
 /// A response being put together: bytes of ours, then bytes of the file, in order.
@@ -200,12 +200,6 @@ pub const fn persistence(request: &Request<'_, '_>, keep: bool) -> Persistence {
         (true, 0) => Persistence::KeepSaid,
         (true, _) => Persistence::Keep,
     }
-}
-
-/// Whether `method` is answered without a body.
-#[must_use]
-pub fn is_head(method: Method) -> bool {
-    method == Method::Head
 }
 
 #[cfg(test)]

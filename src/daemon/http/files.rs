@@ -493,7 +493,9 @@ impl Files {
     ) -> Vec<Key> {
         let opening = self.take_opening(tag);
         let probing = opening.probing.expect("probing is over");
-        let is_watched = self.tree.is_watching.load(Ordering::Acquire) && !opening.through_link;
+        // One that changed at every try is known by its age only.
+        let is_seen = !opening.through_link && !opening.is_stale;
+        let is_watched = self.tree.is_watching.load(Ordering::Acquire) && is_seen;
         match self.version(&opening.key, probing.file, probing.found, settings, now) {
             Ok(version) => {
                 let flushes = self.flushes;

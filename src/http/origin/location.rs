@@ -104,12 +104,7 @@ fn split(value: &[u8]) -> Option<(Option<Scheme>, &[u8], &[u8])> {
 
 /// Host and port of an authority; an empty port is none (RFC 3986 section 6.2.3).
 fn host_and_port(authority: &[u8]) -> Option<(&[u8], Option<u16>)> {
-    let host_end = if authority.first() == Some(&b'[') {
-        authority.iter().position(|byte| *byte == b']')? + 1
-    } else {
-        authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len())
-    };
-    let (host, port) = authority.split_at(host_end);
+    let (host, port) = super::super::hosts::split_port(authority)?;
     match port {
         [] | [b':'] => Some((host, None)),
         [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
