@@ -3,5 +3,6 @@
 //! Thread: any, pure.
 //! Not here: anything that knows what it holds.
 
+pub mod bytes;
 pub mod num;
 pub mod slab;
