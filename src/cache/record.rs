@@ -176,12 +176,7 @@ impl Record {
 #[must_use]
 pub fn tags(bytes: &[u8]) -> Vec<Box<[u8]>> {
     let Ok(record) = Record::parse(bytes) else { return Vec::new() };
-    record
-        .tags
-        .split(|byte| *byte == b' ')
-        .filter(|tag| !tag.is_empty())
-        .map(Box::from)
-        .collect()
+    record.tags.split(|byte| *byte == b' ').filter(|tag| !tag.is_empty()).map(Box::from).collect()
 }
 
 /// The bytes of the same record, stale from `now` on (a soft purge).
