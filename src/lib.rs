@@ -23,6 +23,7 @@
 //! | --- | --- | --- |
 //! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
 //! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
+//! | `tls` | core | the client's side of one TLS connection, to an origin |
 //! | `admin` | core | the text of the metrics |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
@@ -48,3 +49,4 @@ pub mod limits;
 pub mod stdx;
 pub mod sys;
 pub mod time;
+pub mod tls;

@@ -191,3 +191,23 @@ pub const ORIGIN_DOWN_DOUBLINGS_MAX: u32 = 10;
 /// Longest record of a stored answer's head, in bytes. ext4 keeps an attribute in one block of
 /// 4 KiB and refuses a longer one, XFS and Btrfs take more. Beyond: the answer is not stored.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest TLS record on the wire, in bytes: header 5, plaintext 2^14, and the 2048 by which TLS
+/// 1.2 lets encryption lengthen it (RFC 5246 6.2.3; TLS 1.3 has 256). rustls refuses longer ones.
+pub const TLS_RECORD_BYTES_MAX: usize = 5 + (1 << 14) + 2048;
+
+/// Most ciphertext kept of an incomplete TLS message. A message of the handshake may have 64 KiB,
+/// beyond which rustls refuses it, in records that each add a header; real chains of certificates
+/// have 3 to 8. Besides that a piece of the next record, and the one just read. Only a peer that
+/// cuts a long message into tiny records gets there: the session fails.
+pub const TLS_INPUT_BYTES_MAX: usize = 128 * 1024;
+const _: () = assert!(TLS_INPUT_BYTES_MAX >= 64 * 1024 + 2 * TLS_RECORD_BYTES_MAX);
+
+/// Most plaintext that a session keeps until its TLS handshake is over: one request's head, which
+/// is made from one that `limits` of the configuration let in. Beyond: `send` refuses.
+pub const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
+
+/// TLS tickets kept to resume sessions with, per origin and worker. rustls keeps 8 for each name,
+/// and an origin has one name, or another for each of a few addresses. Beyond: the oldest name's
+/// are forgotten, and its next handshake is a full one.
+pub const TLS_TICKETS_MAX: usize = 4 * 8;

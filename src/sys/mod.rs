@@ -4,6 +4,7 @@
 //! Not here: decisions. What is in here does one thing when told to, and hands errors up.
 
 pub mod affinity;
+pub mod authorities;
 pub mod buffers;
 pub mod clock;
 pub mod event;
