@@ -6,10 +6,12 @@
 //! Invariants: two keys never share a file name; the table never exceeds its capacity.
 //! Not here: opening and mapping (`sys`), HTTP (`http`), watching the tree (`daemon::tree`).
 
+pub mod disk;
 pub mod freshness;
 pub mod key;
 pub mod name;
 pub mod pattern;
 pub mod residency;
+pub mod store;
 pub mod table;
 pub mod way_out;
