@@ -211,3 +211,24 @@ pub const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
 /// and an origin has one name, or another for each of a few addresses. Beyond: the oldest name's
 /// are forgotten, and its next handshake is a full one.
 pub const TLS_TICKETS_MAX: usize = 4 * 8;
+
+/// Most parts of a name below the root, host directory included, that a stored file has. Sites go
+/// four to ten deep; the walk through the tree holds a directory open per level. Beyond: the answer
+/// is passed on, not stored.
+pub const KEY_PARTS_MAX: usize = 64;
+
+/// Bodies that are being written at once, each with a descriptor. Small ones come whole and hold it
+/// for one call; these are the large and the slow. Beyond: the answer is passed on, not stored.
+pub const STORE_OPEN_MAX: usize = 1024;
+
+/// Longest head of a stored file, in bytes: XATTR_SIZE_MAX of Linux. ext4 takes less (a block for
+/// all attributes of a file). Beyond: the answer is passed on, not stored.
+pub const STORED_HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Messages of workers, the tree thread and control to the store: two seconds of misses at 4,000 a
+/// second. When full the sender does not store, and counts it; purges wait for room.
+pub const STORE_QUEUE: usize = 8192;
+
+/// How often a new file is tried to be put in its place while others change what is there. Each try
+/// answers one change: parents made, a directory found, a stored file replaced. Beyond: not stored.
+pub const PLACE_TRIES_MAX: u8 = 8;

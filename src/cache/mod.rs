@@ -7,11 +7,13 @@
 //! Not here: opening and mapping (`sys`), HTTP (`http`), watching the tree (`daemon::tree`).
 
 pub mod flight;
+pub mod disk;
 pub mod freshness;
 pub mod key;
 pub mod name;
 pub mod pattern;
 pub mod record;
 pub mod residency;
+pub mod store;
 pub mod table;
 pub mod way_out;

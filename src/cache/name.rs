@@ -88,6 +88,16 @@ pub fn needs_escape(path: &[u8]) -> bool {
     path.iter().any(|byte| matches!(byte, b'%' | b'?'))
 }
 
+/// The name of what `name` holds where `name` itself is a directory. `None` where it has no such
+/// name of its own: the part would be too long, or `name` has other marks.
+#[must_use]
+pub fn beside_directory(name: &[u8]) -> Option<Vec<u8>> {
+    let beside = [name, FILE].concat();
+    // The host's directory reads as one more part of the path.
+    let named = parse(&beside)?;
+    (named.marks == Marks { beside_directory: true, ..Marks::default() }).then_some(beside)
+}
+
 fn emit_segment(segment: &[u8], part: &mut Vec<u8>) {
     for (at, byte) in segment.iter().enumerate() {
         match byte {
@@ -331,6 +341,18 @@ mod tests {
         assert_eq!(parse(&found.as_bytes()[2..]).unwrap().path, path.as_bytes());
         let path = format!("/{}", "x".repeat(KEY_BYTES_MAX));
         assert_eq!(name(&path, None, Marks::default()), Err(Unnamed::TooLong));
+    }
+
+    #[test]
+    fn what_lies_beside_a_directory_has_a_name_of_its_own() {
+        for name in ["/h/a", "/a", "/h/a?q", "/h/a/%_index", "/h/%3F"] {
+            let beside = beside_directory(name.as_bytes()).unwrap();
+            assert_eq!(beside, format!("{name}%_file").as_bytes());
+        }
+        let long = format!("/h/{}", "x".repeat(250));
+        for name in ["/h/a%_file", "/h/a%_404", "/h/a%_v0123456789abcdef", "/h/%41", &long] {
+            assert_eq!(beside_directory(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod control;
 pub mod counters;
+pub mod disk;
 pub mod http;
 pub mod logger;
 pub mod settings;

@@ -7,6 +7,7 @@ pub mod affinity;
 pub mod authorities;
 pub mod buffers;
 pub mod clock;
+pub mod disk;
 pub mod event;
 pub mod hot;
 pub mod mapping;

@@ -31,6 +31,7 @@ const CORE_PATHS: &[(&[&str], &str)] = &[
     (&["io_uring"], "system calls live in sys"),
     (&["socket2"], "system calls live in sys"),
     (&["memmap2"], "system calls live in sys"),
+    (&["rustix"], "system calls live in sys"),
     (&["inotify"], "system calls live in sys"),
     (&["landlock"], "system calls live in sys"),
     (&["core_affinity"], "system calls live in sys"),

@@ -1,0 +1,486 @@
+//! The store: which answers lie in the tree, and how they come and go there.
+//!
+//! Input: bodies in pieces, heads, names to remove, hashes of what was used, the time; `step` when
+//! there is nothing else to do.   Output: `poll_event`: how far each body is, which names changed.
+//! Owns: open temporary files, bounded by `STORE_OPEN_MAX`; the inventory and the tags (their own
+//! bounds).   Thread: `store`; calls of the disk may wait.
+//! Invariants: a final name only ever shows a whole file with its head, whatever call was the last
+//! before a crash; a file without head (put there by hand) is never replaced, evicted or purged;
+//! one event ends each body, unless it was aborted.
+//! Not here: what a head says (`cache::record`), system calls (`sys::disk`), the thread
+//! (`daemon::store`), whether an answer may be stored (`cache::freshness`).
+//!
+//! ```text
+//! ROOT/.peerage/tmp-<process>-<number>   a body that is being written; cleared at start
+//!      | write ... write, compare the length, set the head
+//!      v rename
+//! ROOT/www.example.com/a/logo.gif        whole, with its head in `user.peerage`
+//! ```
+//!
+//! The temporary directory begins with a dot and is never watched or served, not even where files
+//! that begin with a dot are: the daemon refuses paths of it before any other rule.
+//!
+//! A file that is removed or replaced while it is being served is not disturbed: an inode lives
+//! until its last descriptor and mapping are gone, and the store never truncates or writes a file
+//! that has a final name.
+//!
+//! Nothing is synced to the device, since what is lost can be fetched again. After a power cut a
+//! renamed file may be shorter than it was: ext4, XFS and btrfs write the length of a new file with
+//! or after its data, so that it never shows bytes of others, but a rename to a new name may reach
+//! the device before the data does (ext4 flushes it first only where a file is replaced,
+//! auto_da_alloc). So the head says how long the body is, and who opens the file compares.
+
+mod names;
+mod place;
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashMap;
+
+use crate::limits::{STORE_OPEN_MAX, STORED_HEAD_BYTES_MAX};
+use crate::stdx::bytes::Bytes;
+use crate::stdx::num::wide;
+
+use super::disk::{Disk, DiskError, Found};
+
+pub use names::{TEMPORARY, is_own};
+
+/// Names a body on its way, for as long as the worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreId {
+    /// Whose it is.
+    pub worker: u32,
+    /// The worker's number for it.
+    pub number: u64,
+}
+
+/// The beginning of a body, and often all of it.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// Names it in what follows.
+    pub id: StoreId,
+    /// Where it shall lie: a key of `cache::name`.
+    pub name: Box<[u8]>,
+    /// What lies beside it.
+    pub head: Box<[u8]>,
+    /// What it can be purged by, besides its name.
+    pub tags: Vec<Box<[u8]>>,
+    /// How long the body is, if that is known. Another length is not stored.
+    pub length: Option<u64>,
+    /// The first bytes.
+    pub pieces: Vec<Bytes>,
+    /// Whether they are all.
+    pub is_last: bool,
+}
+
+/// What became of something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<F> {
+    /// That many bytes of the body are in the file. The first time, the file comes along.
+    Written {
+        /// Of which body.
+        id: StoreId,
+        /// From its beginning.
+        bytes: u64,
+        /// The file, open for reading too.
+        file: Option<F>,
+    },
+    /// The body is in place.
+    Stored {
+        /// Which.
+        id: StoreId,
+        /// Under which name: beside the one asked for where that is a directory.
+        name: Box<[u8]>,
+    },
+    /// The body is not stored, and nothing is left of it.
+    NotStored {
+        /// Which.
+        id: StoreId,
+        /// Why.
+        why: NotStored,
+    },
+    /// What `name` leads to is not what it was.
+    Changed {
+        /// The name.
+        name: Box<[u8]>,
+    },
+}
+
+/// Why a body was not stored. Whoever asked for it is served all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// The disk is full.
+    Full,
+    /// The file system is read-only.
+    ReadOnly,
+    /// No right to write there.
+    Denied,
+    /// The file system has no extended attributes.
+    NoAttributes,
+    /// A file put there by hand, a link or a device is in the way, or the name is the store's own.
+    Blocked,
+    /// The name is longer or deeper than the file system or a bound takes.
+    NameTooLong,
+    /// The head is longer than the file system or a bound takes.
+    HeadTooLong,
+    /// The body did not have the length that was announced.
+    Length,
+    /// `STORE_OPEN_MAX` bodies are under way, or no more descriptors are to be had.
+    Busy,
+    /// It was purged while it came.
+    Purged,
+    /// The disk failed otherwise, by its number (errno(3)).
+    Io(i32),
+}
+
+impl NotStored {
+    /// The reasons, as metrics name them.
+    pub const REASONS: [&str; 11] = [
+        "full",
+        "read_only",
+        "denied",
+        "no_attributes",
+        "blocked",
+        "name_too_long",
+        "head_too_long",
+        "length",
+        "busy",
+        "purged",
+        "io",
+    ];
+
+    /// Its place in `REASONS`.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Full => 0,
+            Self::ReadOnly => 1,
+            Self::Denied => 2,
+            Self::NoAttributes => 3,
+            Self::Blocked => 4,
+            Self::NameTooLong => 5,
+            Self::HeadTooLong => 6,
+            Self::Length => 7,
+            Self::Busy => 8,
+            Self::Purged => 9,
+            Self::Io(_) => 10,
+        }
+    }
+}
+
+impl fmt::Display for NotStored {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(code) => write!(out, "io: error {code}"),
+            why => out.write_str(Self::REASONS[why.index()]),
+        }
+    }
+}
+
+impl From<DiskError> for NotStored {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full => Self::Full,
+            DiskError::ReadOnly => Self::ReadOnly,
+            DiskError::Denied => Self::Denied,
+            DiskError::NoAttributes => Self::NoAttributes,
+            DiskError::NameTooLong => Self::NameTooLong,
+            DiskError::Missing
+            | DiskError::Exists
+            | DiskError::NotDirectory
+            | DiskError::IsDirectory => Self::Blocked,
+            DiskError::Io(EMFILE | ENFILE) => Self::Busy,
+            DiskError::Io(code) => Self::Io(code),
+        }
+    }
+}
+
+/// Too many open files, of the system and of the process (errno(3), all Linux platforms).
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// What a store is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Tells this process's temporary files from another's.
+    pub process: u32,
+    /// Drawn at random, since strangers choose the names.
+    pub hash_seed: u64,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bodies put in place.
+    pub stored: u64,
+    /// Bodies not stored, by `NotStored::index`.
+    pub not_stored: [u64; NotStored::REASONS.len()],
+    /// Temporary files cleared at start.
+    pub leftovers: u64,
+    /// Things about the tree that failed and concern no single body: a removal, a new head.
+    pub failures: u64,
+}
+
+/// A body on its way.
+struct Open<F> {
+    name: Box<[u8]>,
+    head: Box<[u8]>,
+    length: Option<u64>,
+    temporary: Vec<u8>,
+    file: F,
+    written: u64,
+    /// Whether the worker has the file.
+    is_told: bool,
+}
+
+/// See the module.
+pub struct Store<D: Disk> {
+    disk: D,
+    options: Options,
+    open: HashMap<StoreId, Open<D::File>, SeedableRandomState>,
+    /// How many temporary files there were.
+    temporaries: u64,
+    events: VecDeque<Event<D::File>>,
+    totals: Totals,
+}
+
+impl<D: Disk> Store<D> {
+    /// A store in the tree of `disk`, which nothing is known of.
+    #[must_use]
+    pub fn new(disk: D, options: Options) -> Self {
+        let seed = SharedSeed::global_fixed();
+        let hasher = SeedableRandomState::with_seed(options.hash_seed, seed);
+        Self {
+            disk,
+            options,
+            open: HashMap::with_hasher(hasher),
+            temporaries: 0,
+            events: VecDeque::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// What happened, oldest first. Drained after every input.
+    pub fn poll_event(&mut self) -> Option<Event<D::File>> {
+        self.events.pop_front()
+    }
+
+    /// Removes what an earlier process left in the temporary directory, and makes it.
+    ///
+    /// # Errors
+    /// What keeps anything from being stored. It is tried again with every body.
+    pub fn handle_start(&mut self) -> Result<(), DiskError> {
+        match self.disk.make_directory(TEMPORARY) {
+            Ok(()) | Err(DiskError::Exists) => {}
+            Err(error) => return Err(error),
+        }
+        let mut directory = self.disk.open_directory(TEMPORARY)?;
+        while let Some(entry) = self.disk.next_entry(&mut directory)? {
+            match self.disk.remove(&[TEMPORARY, b"/", &entry.name].concat()) {
+                Ok(()) => self.totals.leftovers += 1,
+                Err(_) => self.totals.failures += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// A body begins, and often ends.
+    pub fn handle_put(&mut self, put: Put) {
+        let id = put.id;
+        if let Err(why) = self.begin(put) {
+            self.refuse(id, why);
+        }
+    }
+
+    /// A body goes on. One that is not known was refused or aborted meanwhile.
+    pub fn handle_more(&mut self, id: StoreId, pieces: &[Bytes], is_last: bool) {
+        let Some(open) = self.open.remove(&id) else { return };
+        if let Err(why) = self.go_on(id, open, pieces, is_last) {
+            self.refuse(id, why);
+        }
+    }
+
+    /// A body will not end. There is no answer.
+    pub fn handle_abort(&mut self, id: StoreId) {
+        if let Some(open) = self.open.remove(&id) {
+            self.discard(&open.temporary);
+        }
+    }
+
+    /// A stored file gets another head (a 304 came for it). One put there by hand stays without.
+    pub fn handle_freshen(&mut self, name: &[u8], head: &[u8]) {
+        let is_fit = !is_own(name) && head.len() <= STORED_HEAD_BYTES_MAX;
+        match self.disk.look(name) {
+            Ok(Found::Stored { .. }) if is_fit => match self.disk.replace_head(name, head) {
+                Ok(()) => self.tell_changed(name),
+                // It keeps its old head, and is asked for again.
+                Err(_) => self.totals.failures += 1,
+            },
+            Ok(_) | Err(DiskError::Missing | DiskError::NotDirectory) => {}
+            Err(_) => self.totals.failures += 1,
+        }
+    }
+
+    /// Stored files go; others stay.
+    pub fn handle_remove(&mut self, names: &[Box<[u8]>]) {
+        for name in names.iter().filter(|name| !is_own(name)) {
+            if self.remove_stored(name).is_err() {
+                self.totals.failures += 1;
+            }
+        }
+    }
+
+    fn begin(&mut self, put: Put) -> Result<(), NotStored> {
+        names::check(&put.name)?;
+        if put.head.len() > STORED_HEAD_BYTES_MAX {
+            return Err(NotStored::HeadTooLong);
+        }
+        // The same name twice is the worker's mistake; the first body is not worth more.
+        self.handle_abort(put.id);
+        if self.open.len() >= STORE_OPEN_MAX {
+            return Err(NotStored::Busy);
+        }
+        let (temporary, file) = self.create_temporary()?;
+        let open = Open {
+            name: put.name,
+            head: put.head,
+            length: put.length,
+            temporary,
+            file,
+            written: 0,
+            is_told: false,
+        };
+        self.go_on(put.id, open, &put.pieces, put.is_last)
+    }
+
+    fn create_temporary(&mut self) -> Result<(Vec<u8>, D::File), NotStored> {
+        self.temporaries += 1;
+        let (process, number) = (self.options.process, self.temporaries);
+        let name = [TEMPORARY, format!("/tmp-{process}-{number}").as_bytes()].concat();
+        let file = match self.disk.create(&name) {
+            // Somebody tidied up, or the disk could not be written at the start.
+            Err(DiskError::Missing) => {
+                self.disk.make_directory(TEMPORARY)?;
+                self.disk.create(&name)?
+            }
+            result => result?,
+        };
+        Ok((name, file))
+    }
+
+    /// Writes `pieces`; with the last ones, puts the file in place.
+    fn go_on(
+        &mut self,
+        id: StoreId,
+        mut open: Open<D::File>,
+        pieces: &[Bytes],
+        is_last: bool,
+    ) -> Result<(), NotStored> {
+        let result = self.append(&mut open, pieces);
+        if result.is_ok() && !is_last {
+            let file = (!open.is_told).then(|| open.file.clone());
+            open.is_told = true;
+            self.events.push_back(Event::Written { id, bytes: open.written, file });
+            self.open.insert(id, open);
+            return Ok(());
+        }
+        match result.and_then(|()| self.finish(&open)) {
+            Ok(name) => {
+                self.totals.stored += 1;
+                self.tell_changed(&name);
+                self.events.push_back(Event::Stored { id, name });
+                Ok(())
+            }
+            Err(why) => {
+                self.discard(&open.temporary);
+                Err(why)
+            }
+        }
+    }
+
+    fn append(&mut self, open: &mut Open<D::File>, pieces: &[Bytes]) -> Result<(), NotStored> {
+        let more: u64 = pieces.iter().map(|piece| wide(piece.len())).sum();
+        let written = open.written.saturating_add(more);
+        if open.length.is_some_and(|length| written > length) {
+            return Err(NotStored::Length);
+        }
+        self.disk.write(&open.file, open.written, pieces)?;
+        open.written = written;
+        Ok(())
+    }
+
+    /// The name under which the whole body now lies.
+    fn finish(&mut self, open: &Open<D::File>) -> Result<Box<[u8]>, NotStored> {
+        if open.length.is_some_and(|length| length != open.written) {
+            return Err(NotStored::Length);
+        }
+        match self.disk.set_head(&open.file, &open.head) {
+            // ext4 keeps attributes in one block and says that it is full when they need more.
+            Err(DiskError::Full) if self.has_room() => return Err(NotStored::HeadTooLong),
+            result => result?,
+        }
+        self.place(&open.temporary, &open.name)
+    }
+
+    fn has_room(&mut self) -> bool {
+        const ROOM_BYTES: u64 = 1 << 20;
+        self.disk.space().is_ok_and(|space| space.free_bytes >= ROOM_BYTES)
+    }
+
+    fn discard(&mut self, temporary: &[u8]) {
+        match self.disk.remove(temporary) {
+            Ok(()) | Err(DiskError::Missing) => {}
+            // The next start clears it.
+            Err(_) => self.totals.failures += 1,
+        }
+    }
+
+    fn refuse(&mut self, id: StoreId, why: NotStored) {
+        self.totals.not_stored[why.index()] += 1;
+        self.events.push_back(Event::NotStored { id, why });
+    }
+
+    fn tell_changed(&mut self, name: &[u8]) {
+        self.events.push_back(Event::Changed { name: name.into() });
+    }
+
+    /// Removes `name` if it is stored.
+    fn remove_stored(&mut self, name: &[u8]) -> Result<Removal, DiskError> {
+        match self.disk.look(name) {
+            Ok(Found::Stored { .. }) => {}
+            Ok(Found::ByHand | Found::Other | Found::Directory) => return Ok(Removal::Kept),
+            Err(DiskError::Missing | DiskError::NotDirectory) => return Ok(Removal::Missing),
+            Err(error) => return Err(error),
+        }
+        match self.disk.remove(name) {
+            Ok(()) => {
+                self.tell_changed(name);
+                Ok(Removal::Removed)
+            }
+            Err(DiskError::Missing) => Ok(Removal::Missing),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What came of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removal {
+    Removed,
+    Kept,
+    Missing,
+}
