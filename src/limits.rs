@@ -232,3 +232,52 @@ pub const STORE_QUEUE: usize = 8192;
 /// How often a new file is tried to be put in its place while others change what is there. Each try
 /// answers one change: parents made, a directory found, a stored file replaced. Beyond: not stored.
 pub const PLACE_TRIES_MAX: u8 = 8;
+
+/// Words between workers, or of the store to a worker, that wait. When full, a worker keeps what it
+/// has to say and tries again with its next batch; the store waits.
+pub const PEER_QUEUE: usize = 4096;
+
+/// Connections to origins of one worker, all origins together: places in its table of sockets.
+/// Beyond: an address counts as one that takes no connections.
+pub const ORIGIN_SOCKETS_MAX: usize = 4096;
+
+/// Room for what an origin sends, per receive, in bytes: a small picture with its head fits in.
+pub const ORIGIN_BUFFER_BYTES: usize = 32 * 1024;
+
+/// The same once a large body is known to follow: fewer, longer receives.
+pub const ORIGIN_BUFFER_BYTES_LARGE: usize = 256 * 1024;
+
+/// Fetches that one worker has or follows at once. Beyond: 503.
+pub const FETCHES_MAX: usize = 16 * 1024;
+
+/// Bytes of one answer that are kept in memory for those who follow it. Beyond: what is in the
+/// store's file is read from there; where there is no file the origin is read no further until the
+/// slowest has caught up.
+pub const FOLLOW_BYTES_MAX: usize = 16 << 20;
+
+/// The same for all answers that one worker fetches. Beyond: each keeps a sixteenth of the above.
+pub const FOLLOW_MEMORY_MAX: usize = 256 << 20;
+
+/// Pieces of an answer that one send gathers: they share a message with `PIECES_MAX` in all.
+pub const FOLLOW_PIECES_MAX: usize = 64;
+const _: () = assert!(2 * FOLLOW_PIECES_MAX + 2 <= PIECES_MAX, "each may have a chunk's frame");
+
+/// Bytes of an answer that one send gathers, so that a fast client does not hold up the others.
+pub const FOLLOW_SEND_BYTES_MAX: u64 = 1 << 20;
+
+/// Answers other than 200 that a worker keeps in memory. Beyond: those not asked for lately go.
+pub const KEPT_MAX: usize = 4096;
+
+/// Longest body of such an answer: error pages and redirects have 0 to 10 KiB. Beyond: not kept.
+pub const KEPT_BYTES_MAX: u64 = 16 * 1024;
+
+/// Keys that a worker knows to have answers which are for one client only. When full all are
+/// forgotten: each is found out again by one request that others wait for.
+pub const PASSES_MAX: usize = 16 * 1024;
+
+/// How long that is believed, in seconds.
+pub const PASS_SECONDS: u64 = 30;
+
+/// Bytes of one answer that were handed to the store and are not in the file yet. Beyond: the disk
+/// is too slow for it, and the answer is passed on without being stored.
+pub const STORE_BEHIND_BYTES_MAX: u64 = 64 << 20;

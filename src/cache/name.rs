@@ -24,7 +24,7 @@
 //! A mark is `%_` and what follows: no URL leads to one by itself, since a `%` before `_` is
 //! written `%25` in paths, and a query with a `%` that begins no escape has no name.
 
-use crate::limits::KEY_BYTES_MAX;
+use crate::limits::{KEY_BYTES_MAX, VARIANTS_MAX};
 
 use super::key::Key;
 
@@ -147,6 +147,20 @@ fn emit_end(
         part.extend_from_slice(format!("%_v{variant:016x}").as_bytes());
     }
     Ok(())
+}
+
+/// The place among `VARIANTS_MAX` of the variant with that secondary key. It stands in file names,
+/// so it must be the same after every start.
+#[must_use]
+pub fn variant_place(secondary_key: &[u8]) -> u64 {
+    u64::from(crc32c::crc32c(secondary_key)) % VARIANTS_MAX as u64
+}
+
+/// Whether the last part of a name is short enough for a file system.
+#[must_use]
+pub fn fits(name: &[u8]) -> bool {
+    let last = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    name.len() - last <= PART_BYTES_MAX
 }
 
 fn is_escape(rest: &[u8]) -> bool {

@@ -175,8 +175,13 @@ impl Record {
 /// The tags in the bytes of a record; none where it cannot be read.
 #[must_use]
 pub fn tags(bytes: &[u8]) -> Vec<Box<[u8]>> {
-    let Ok(record) = Record::parse(bytes) else { return Vec::new() };
-    record.tags.split(|byte| *byte == b' ').filter(|tag| !tag.is_empty()).map(Box::from).collect()
+    Record::parse(bytes).map_or_else(|_| Vec::new(), |record| split_tags(&record.tags))
+}
+
+/// The tags of a record, one by one.
+#[must_use]
+pub fn split_tags(tags: &[u8]) -> Vec<Box<[u8]>> {
+    tags.split(|byte| *byte == b' ').filter(|tag| !tag.is_empty()).map(Box::from).collect()
 }
 
 /// The bytes of the same record, stale from `now` on (a soft purge).

@@ -13,7 +13,7 @@ use crate::limits::{CHUNK_BYTES, CHUNK_SHIFT};
 use crate::stdx::num::index;
 
 /// Marks of one open file.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Residency {
     epoch: u64,
     /// Chunks 0 to 63; nearly every file has only these.

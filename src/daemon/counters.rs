@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::admin::metrics::{Bar, Exposition, Kind};
+use crate::http::origin::Error;
 use crate::http::{Method, Status, Timeout};
 use crate::time::Duration;
 
@@ -85,9 +86,36 @@ pub struct Counters {
     pub waits: Counter,
     pub early_submits: Counter,
     pub receive_starved: Counter,
+    pub cache: CacheCounters,
     pub batches: Histogram,
     /// In microseconds, from the batch in which a request was read to its last byte's taking.
     pub latency: Histogram,
+}
+
+/// What a worker counts of hosts with an origin.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "the help texts of `expose` say what each is")]
+pub struct CacheCounters {
+    pub hits: Counter,
+    pub misses: Counter,
+    pub passes: Counter,
+    pub coalesced: Counter,
+    pub fetches: Counter,
+    pub revalidations: Counter,
+    pub stale_served: Counter,
+    pub stored: Counter,
+    pub not_stored: Counter,
+    pub head_too_long: Counter,
+    pub store_behind: Counter,
+    pub damaged: Counter,
+    pub cut_short: Counter,
+    pub loops: Counter,
+    pub purges: Counter,
+    pub origin_bytes: Counter,
+    pub origin_refusals: Counter,
+    pub hit_bytes: Counter,
+    /// By `http::origin::Error::kind`.
+    pub origin_errors: [Counter; Error::KINDS],
 }
 
 const METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "other"];
@@ -97,6 +125,12 @@ impl Counters {
     /// Counts a response.
     pub fn count_response(&self, method: Method, status: Status) {
         self.by_class[status.class()].add(1);
+        self.by_method[method as usize].add(1);
+    }
+
+    /// Counts a response with the status of an origin.
+    pub fn count_other(&self, method: Method, status: u16) {
+        self.by_class[usize::from(status / 100).min(5)].add(1);
         self.by_method[method as usize].add(1);
     }
 
@@ -197,6 +231,7 @@ pub fn expose(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
         let count = sum(&|worker| worker.timeouts[place].value());
         out.sample("peerage_http_timeouts_total", &format!("kind=\"{kind}\""), count);
     }
+    expose_cache(&sum, out);
     for (name, kind, help, of) in ROWS {
         out.family(name, kind, help);
         out.sample(name, "", sum(&|worker| of(worker).value()));
@@ -206,6 +241,97 @@ pub fn expose(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
     let help = "From reading a request to its last byte being taken, in seconds.";
     let micro = Duration::from_micros(1).as_secs_f64();
     expose_histogram(workers, out, ("peerage_http_latency_seconds", help, micro), |c| &c.latency);
+}
+
+const CACHE_ROWS: [Row; 18] = [
+    ("peerage_cache_hits_total", Kind::Counter, "Requests answered by what is stored.", |c| {
+        &c.cache.hits
+    }),
+    ("peerage_cache_misses_total", Kind::Counter, "Requests that an origin is needed for.", |c| {
+        &c.cache.misses
+    }),
+    ("peerage_cache_passes_total", Kind::Counter, "Requests that share no answer.", |c| {
+        &c.cache.passes
+    }),
+    (
+        "peerage_cache_coalesced_total",
+        Kind::Counter,
+        "Requests that were answered by the fetch of another.",
+        |c| &c.cache.coalesced,
+    ),
+    ("peerage_cache_fetches_total", Kind::Counter, "Requests to origins.", |c| &c.cache.fetches),
+    (
+        "peerage_cache_revalidations_total",
+        Kind::Counter,
+        "Requests to origins whether what is stored still holds.",
+        |c| &c.cache.revalidations,
+    ),
+    ("peerage_cache_stale_total", Kind::Counter, "Stale answers served.", |c| {
+        &c.cache.stale_served
+    }),
+    ("peerage_cache_hit_bytes_total", Kind::Counter, "Bytes of stored bodies served.", |c| {
+        &c.cache.hit_bytes
+    }),
+    ("peerage_cache_stored_total", Kind::Counter, "Answers stored.", |c| &c.cache.stored),
+    (
+        "peerage_cache_not_stored_total",
+        Kind::Counter,
+        "Answers that the store could not take; they were passed on.",
+        |c| &c.cache.not_stored,
+    ),
+    (
+        "peerage_cache_head_too_long_total",
+        Kind::Counter,
+        "Answers passed on only, since their head is longer than is stored.",
+        |c| &c.cache.head_too_long,
+    ),
+    (
+        "peerage_cache_store_behind_total",
+        Kind::Counter,
+        "Answers passed on only, since the disk was too slow.",
+        |c| &c.cache.store_behind,
+    ),
+    (
+        "peerage_cache_damaged_total",
+        Kind::Counter,
+        "Stored files found damaged, and fetched anew.",
+        |c| &c.cache.damaged,
+    ),
+    (
+        "peerage_cache_cut_short_total",
+        Kind::Counter,
+        "Responses cut short, since their origin failed in the middle.",
+        |c| &c.cache.cut_short,
+    ),
+    (
+        "peerage_cache_loops_total",
+        Kind::Counter,
+        "Requests refused, since they had passed this box before.",
+        |c| &c.cache.loops,
+    ),
+    ("peerage_cache_purges_total", Kind::Counter, "Purges seen by a worker.", |c| &c.cache.purges),
+    ("peerage_origin_bytes_total", Kind::Counter, "Bytes received from origins.", |c| {
+        &c.cache.origin_bytes
+    }),
+    (
+        "peerage_origin_refusals_total",
+        Kind::Counter,
+        "Requests for which no origin could be reached.",
+        |c| &c.cache.origin_refusals,
+    ),
+];
+
+fn expose_cache(sum: &dyn Fn(&dyn Fn(&Counters) -> u64) -> u64, out: &mut Exposition) {
+    for (name, kind, help, of) in CACHE_ROWS {
+        out.family(name, kind, help);
+        out.sample(name, "", sum(&|worker| of(worker).value()));
+    }
+    let name = "peerage_origin_errors_total";
+    out.family(name, Kind::Counter, "Answers of origins that failed, by kind.");
+    for (place, kind) in Error::NAMES.iter().enumerate() {
+        let count = sum(&|worker| worker.cache.origin_errors[place].value());
+        out.sample(name, &format!("kind=\"{kind}\""), count);
+    }
 }
 
 fn expose_histogram(

@@ -5,15 +5,18 @@
 //! Not here: reading the file (`config`).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::cache::pattern::Pattern;
-use crate::config::{CacheRule, Config, Host};
+use crate::config::{CacheRule, Config, Host, Problem};
 use crate::http;
 use crate::http::hosts::{Hosts, Site};
 use crate::http::request::HeadLimits;
 use crate::limits::{HEADERS_MAX, PIPELINE_MAX, RANGES_MAX};
 use crate::sys::process::random_seed;
 use crate::time::Duration;
+
+use super::origins::{OriginSettings, PathRule};
 
 /// As `tree.default_host`: the root itself is the only host's directory (`peerage serve DIR`).
 pub const ROOT_AS_HOST: &str = ".";
@@ -31,7 +34,19 @@ pub struct SiteSettings {
     pub options: bool,
     /// File that answers for its directory; empty for none.
     pub index: String,
+    /// The number of its origin among `Settings::origins`; `None` where the tree is all there is.
+    pub origin: Option<usize>,
     cache_control: Vec<(Pattern, String)>,
+    /// How long its origin's answers are used; the first match decides.
+    rules: Vec<PathRule>,
+}
+
+impl SiteSettings {
+    /// The rule for `path` (decoded, with its leading `/`).
+    #[must_use]
+    pub fn rule<'a>(&'a self, path: &[u8], otherwise: &'a PathRule) -> &'a PathRule {
+        self.rules.iter().find(|rule| rule.pattern.matches(path)).unwrap_or(otherwise)
+    }
 }
 
 /// Everything that a worker is told by the configuration and that a reload may change.
@@ -57,6 +72,14 @@ pub struct Settings {
     pub recheck_watched: Duration,
     /// Whether precompressed siblings are looked for.
     pub precompressed: bool,
+    /// The origins of all hosts.
+    pub origins: Vec<Arc<OriginSettings>>,
+    /// This box in Cache-Status and Via.
+    pub cache_name: String,
+    /// A longer answer is not stored.
+    pub object_bytes_max: u64,
+    /// For paths of hosts with an origin that no rule matches.
+    pub rule_default: PathRule,
     /// Whether the root itself is the only host's directory.
     root_is_host: bool,
     hosts: Hosts,
@@ -105,6 +128,10 @@ impl Settings {
             recheck: config.tree.recheck,
             recheck_watched: config.tree.recheck_watched,
             precompressed: config.tree.precompressed,
+            origins: Vec::new(),
+            cache_name: config.cache.name.clone(),
+            object_bytes_max: config.cache.object_bytes_max,
+            rule_default: PathRule::default(),
             root_is_host,
             hosts,
             sites,
@@ -114,6 +141,33 @@ impl Settings {
             mime: config.mime.types.clone().into_iter().collect(),
             compressible,
         }
+    }
+
+    /// The same with the origins' names looked up, and their authorities read: it may take long.
+    ///
+    /// # Errors
+    /// What is wrong with an origin, with the key.
+    pub fn with_origins(config: &Config) -> Result<Self, Problem> {
+        let mut settings = Self::new(config);
+        for (place, host) in config.hosts.iter().enumerate() {
+            let Some(origin) = &host.origin else { continue };
+            let found = OriginSettings::new(host, origin).map_err(|what| {
+                config.places.problem(&format!("host[{place}].origin.ca_file"), what)
+            })?;
+            settings.sites[place].origin = Some(settings.origins.len());
+            settings.origins.push(Arc::new(found));
+        }
+        Ok(settings)
+    }
+
+    /// Whether the host with this directory has an origin.
+    #[must_use]
+    pub fn has_origin(&self, directory: &[u8]) -> bool {
+        !self.origins.is_empty()
+            && self
+                .sites
+                .iter()
+                .any(|site| site.origin.is_some() && site.directory.as_bytes() == directory)
     }
 
     /// Whom `authority` means, what holds there, and its directory.
@@ -195,7 +249,9 @@ fn site(host: &Host, config: &Config) -> SiteSettings {
         head: host.methods.head,
         options: host.methods.options,
         index: host.index.clone().unwrap_or_else(|| config.tree.index.clone()),
+        origin: None,
         cache_control: host.cache_control.iter().chain(&config.cache_control).map(rule).collect(),
+        rules: host.freshness.iter().chain(&config.freshness).map(PathRule::new).collect(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
+
 use crate::config::Config;
 use crate::limits::{
     DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
@@ -30,8 +32,10 @@ use super::control::{Control, Parts};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
+use super::store::{Keeper, ToStore};
 use super::topology::{
-    ControlEnd, WorkerLine, control_queue, start_tree, start_worker, worker_queues,
+    ControlEnd, PeerLine, Peers, StoreLine, WorkerLine, control_queue, start_store, start_tree,
+    start_worker, store_queue, worker_queues,
 };
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
@@ -138,6 +142,8 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
+    keeper: Option<(Keeper, Receiver<ToStore>)>,
+    store: Option<StoreLine>,
     assignments: Vec<Assignment>,
     watcher: Watcher,
     workers: Vec<WorkerLine>,
@@ -156,13 +162,27 @@ impl Crew {
         listeners: Vec<Vec<TcpListener>>,
     ) -> Result<Self, StartError> {
         let root = &config.tree.root;
-        let settings = Arc::new(Settings::new(config));
+        let settings = Settings::with_origins(config);
+        let settings = Arc::new(settings.map_err(|problem| StartError(problem.to_string()))?);
         let tree_state = Arc::new(TreeState::default());
         let tree_counters = Arc::new(TreeCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, (core, listeners)) in cores.iter().zip(listeners).enumerate() {
-            let (line, ends) = worker_queues().map_err(|error| too_few(&error))?;
+        let has_origins = !settings.origins.is_empty();
+        let (store, store_inbox) = if has_origins {
+            let (line, inbox) = store_queue();
+            (Some(line), Some(inbox))
+        } else {
+            (None, None)
+        };
+        let mut queues = Vec::new();
+        for _ in cores {
+            queues.push(worker_queues().map_err(|error| too_few(&error))?);
+        }
+        let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
+        let hash_seed = random_seed();
+        let hands = cores.iter().zip(listeners).zip(queues).enumerate();
+        for (number, ((core, listeners), (line, _, ends))) in hands {
             let counted = Arc::new(Counters::default());
             workers.push(line);
             counters.push(Arc::clone(&counted));
@@ -179,6 +199,9 @@ impl Crew {
                 tree: Arc::clone(&tree_state),
                 counters: counted,
                 inbox: ends.inbox,
+                words: ends.words,
+                peers: Peers::new(peers.clone(), hash_seed),
+                store: store.clone(),
                 overflow: ends.overflow,
                 doorbell: ends.doorbell,
                 control: control.clone(),
@@ -194,7 +217,19 @@ impl Crew {
             Arc::clone(&tree_counters),
             workers.clone(),
         );
+        let keeper = match store_inbox {
+            None => None,
+            Some(inbox) => {
+                let keeper = Keeper::new(&watched, peers, workers.clone());
+                let keeper = keeper.map_err(|error| {
+                    failed("tree.root", config, format!("{}: {error}", watched.display()))
+                })?;
+                Some((keeper, inbox))
+            }
+        };
         Ok(Self {
+            keeper,
+            store,
             assignments,
             watcher,
             workers,
@@ -216,6 +251,9 @@ impl Crew {
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
+        if let Some((keeper, inbox)) = self.keeper {
+            threads.push(start_store(keeper, inbox).map_err(|error| too_few(&error))?);
+        }
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
         }
@@ -346,7 +384,15 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
     // The file may be a link to another directory, and is read again on SIGHUP.
     let linked = file.and_then(|file| std::fs::canonicalize(file).ok());
     readable.extend(linked.as_deref().and_then(Path::parent));
-    match confine(&readable) {
+    let has_origins = config.hosts.iter().any(|host| host.origin.is_some());
+    // What looking up names and trusting authorities needs, at a reload too.
+    let system = ["/etc", "/run/systemd/resolve", "/usr/share/ca-certificates", "/usr/lib/ssl"];
+    let mut writable = Vec::new();
+    if has_origins {
+        readable.extend(system.iter().map(Path::new).filter(|path| path.exists()));
+        writable.push(config.tree.root.as_path());
+    }
+    match confine(&readable, &writable) {
         Ok(Confinement::Full) => log::debug!("landlock: only the tree can be read"),
         Ok(Confinement::Partial) => log::debug!("landlock: enforced in part by this kernel"),
         Ok(Confinement::None) => log::debug!("landlock: this kernel has none"),

@@ -4,6 +4,7 @@
 //! thread     core            owns
 //! http-N     one each        a listener per address, its connections, its open files
 //! tree       any             the watch on the tree, the epoch of memory reclaim
+//! store      any             temporary files, renames and removals in the tree
 //! control    any (main)      signals, the admin listener, the life cycle
 //!
 //! queue             item       capacity        when full
@@ -11,21 +12,30 @@
 //! control -> http-N ToWorker   WORKER_QUEUE    Block: a worker empties its queue every batch
 //! http-N -> control FromWorker CONTROL_QUEUE   Block: a worker says three things in its life
 //! control -> tree   ToTree     1               Block: it is told once, to end
+//! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
+//! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the answer is passed on, not stored
+//! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
 //! ```
 //!
 //! Not here: what is said in the queues (the module of the receiver).
 
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 
-use crate::limits::{CONTROL_QUEUE, WORKER_QUEUE};
+use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_QUEUE, WORKER_QUEUE};
+use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 
-use super::http::{self, Assignment, FromWorker, ToWorker};
+use super::http::{self, Assignment, FromWorker, ToWorker, Word};
+use super::store::{Keeper, ToStore};
 use super::tree::{self, ToTree};
 
 /// One worker, as the others reach it.
@@ -60,8 +70,119 @@ impl WorkerLine {
     }
 }
 
+/// Where a worker is told words of others about fetches.
+#[derive(Clone)]
+pub struct PeerLine {
+    sender: Sender<Word>,
+    doorbell: Doorbell,
+}
+
+impl PeerLine {
+    /// Says `word`; waits where the queue is full. Not for workers, which would wait for each
+    /// other.
+    pub fn say(&self, word: Word) {
+        // A worker that is gone has no use for words.
+        drop(self.sender.send(word));
+        self.doorbell.ring();
+    }
+}
+
+/// All workers, as one of them reaches the others.
+pub struct Peers {
+    lines: Vec<PeerLine>,
+    /// What found no room yet, by worker. Bounded by what waits for it: each connection waits for
+    /// one fetch, and a follower that has enough says so.
+    outbox: Vec<VecDeque<Word>>,
+    hasher: SeedableRandomState,
+}
+
+impl Peers {
+    /// `lines` in the order of the workers' numbers; the same `hash_seed` for all of them.
+    #[must_use]
+    pub fn new(lines: Vec<PeerLine>, hash_seed: u64) -> Self {
+        let outbox = lines.iter().map(|_| VecDeque::new()).collect();
+        let hasher = SeedableRandomState::with_seed(hash_seed, SharedSeed::global_fixed());
+        Self { lines, outbox, hasher }
+    }
+
+    /// The number of the worker that fetches `key`.
+    #[must_use]
+    pub fn owner(&self, key: &[u8]) -> usize {
+        let count = self.lines.len().max(1) as u64;
+        index(self.hasher.hash_one(key) % count)
+    }
+
+    /// Says `word` to `worker` at the next `flush`.
+    pub fn tell(&mut self, worker: usize, word: Word) {
+        self.outbox[worker].push_back(word);
+    }
+
+    /// Whether words found no room.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.outbox.iter().any(|words| !words.is_empty())
+    }
+
+    /// Hands over what there is room for.
+    pub fn flush(&mut self) {
+        for (line, words) in self.lines.iter().zip(&mut self.outbox) {
+            let mut has_said = false;
+            while let Some(word) = words.pop_front() {
+                match line.sender.try_send(word) {
+                    Ok(()) => has_said = true,
+                    Err(TrySendError::Disconnected(_)) => {}
+                    Err(TrySendError::Full(word)) => {
+                        words.push_front(word);
+                        break;
+                    }
+                }
+            }
+            if has_said {
+                line.doorbell.ring();
+            }
+        }
+    }
+}
+
+/// Where bodies are stored.
+#[derive(Clone)]
+pub struct StoreLine {
+    sender: Sender<ToStore>,
+}
+
+impl StoreLine {
+    /// Tells the store something, if its queue has room; never blocks.
+    #[must_use]
+    pub fn tell(&self, message: ToStore) -> bool {
+        self.sender.try_send(message).is_ok()
+    }
+
+    /// Tells the store something; waits where its queue is full. Not for workers.
+    pub fn order(&self, message: ToStore) {
+        // A store that is gone has no use for orders.
+        drop(self.sender.send(message));
+    }
+}
+
+/// The queue towards the store.
+#[must_use]
+pub fn store_queue() -> (StoreLine, Receiver<ToStore>) {
+    let (sender, inbox) = bounded(STORE_QUEUE);
+    (StoreLine { sender }, inbox)
+}
+
+/// Starts the store thread.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_store(mut keeper: Keeper, inbox: Receiver<ToStore>) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("store".to_owned()).spawn(move || keeper.run(&inbox))
+}
+
 /// A worker's ends of its queues.
 pub struct WorkerEnds {
+    /// Where it is told of fetches.
+    pub words: Receiver<Word>,
     /// Where it is told things.
     pub inbox: Receiver<ToWorker>,
     /// See `WorkerLine::tell`.
@@ -74,12 +195,15 @@ pub struct WorkerEnds {
 ///
 /// # Errors
 /// EMFILE.
-pub fn worker_queues() -> io::Result<(WorkerLine, WorkerEnds)> {
+pub fn worker_queues() -> io::Result<(WorkerLine, PeerLine, WorkerEnds)> {
     let (sender, inbox) = bounded(WORKER_QUEUE);
+    let (said, words) = bounded(PEER_QUEUE);
     let overflow = Arc::new(AtomicBool::new(false));
     let doorbell = Doorbell::new()?;
-    let ends = WorkerEnds { inbox, overflow: Arc::clone(&overflow), doorbell: doorbell.clone() };
-    Ok((WorkerLine { sender, overflow, doorbell }, ends))
+    let peer = PeerLine { sender: said, doorbell: doorbell.clone() };
+    let (seen, rung) = (Arc::clone(&overflow), doorbell.clone());
+    let ends = WorkerEnds { words, inbox, overflow: seen, doorbell: rung };
+    Ok((WorkerLine { sender, overflow, doorbell }, peer, ends))
 }
 
 /// Where workers reach control.

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use crate::cache::store::TEMPORARY;
 use crate::limits::WATCHES_MAX;
 use crate::sys::clock::Clock;
 use crate::sys::event::Doorbell;
@@ -230,7 +231,11 @@ impl Watcher {
             };
             for child in children {
                 if let Some(last) = child.file_name() {
-                    pending.push(join(&name, last));
+                    let child = join(&name, last);
+                    // The store's temporary files concern nobody.
+                    if child != TEMPORARY {
+                        pending.push(child);
+                    }
                 }
             }
         }
@@ -259,6 +264,7 @@ impl Watcher {
             };
             let name = join(directory, last);
             match (event.is_directory, event.what) {
+                (true, _) if name == TEMPORARY => {}
                 (true, What::Appeared) => {
                     batch.appeared.insert(name.clone());
                     batch.directories.insert(name);

@@ -46,6 +46,12 @@ impl DateLine {
         self.line.as_bytes()
     }
 
+    /// `Sun, 06 Nov 1994 08:49:37 GMT`.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        &self.line.as_bytes()["Date: ".len()..DATE_LINE_BYTES - 2]
+    }
+
     /// The second that the line names.
     #[must_use]
     pub const fn seconds(&self) -> UnixSeconds {

@@ -69,6 +69,10 @@ pub struct Present {
     pub condition: bool,
     /// Range.
     pub range: bool,
+    /// Cache-Control or Pragma.
+    pub cache_control: bool,
+    /// Authorization.
+    pub authorization: bool,
 }
 
 /// One request, as slices of the bytes it came in.
@@ -309,6 +313,7 @@ fn read_field<'b>(fields: &mut Fields<'b>, header: &httparse::Header<'b>) -> Res
     match name.len() {
         4 if is("host") && fields.host.replace(value).is_some() => return Err(Status::BadRequest),
         5 if is("range") => fields.present.range = true,
+        6 if is("pragma") => fields.present.cache_control = true,
         6 if is("expect") => {
             if !value.eq_ignore_ascii_case(b"100-continue") {
                 return Err(Status::ExpectationFailed);
@@ -323,6 +328,8 @@ fn read_field<'b>(fields: &mut Fields<'b>, header: &httparse::Header<'b>) -> Res
             }
         }
         13 if is("if-none-match") => fields.present.condition = true,
+        13 if is("cache-control") => fields.present.cache_control = true,
+        13 if is("authorization") => fields.present.authorization = true,
         14 if is("content-length") => {
             let length = parse_length(value)?;
             if fields.length.replace(length).is_some() {

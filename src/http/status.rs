@@ -27,7 +27,9 @@ pub enum Status {
     RequestHeaderFieldsTooLarge = 431,
     InternalServerError = 500,
     NotImplemented = 501,
+    BadGateway = 502,
     ServiceUnavailable = 503,
+    GatewayTimeout = 504,
     HttpVersionNotSupported = 505,
 }
 
@@ -67,7 +69,9 @@ impl Status {
             Self::RequestHeaderFieldsTooLarge => "HTTP/1.1 431 Request Header Fields Too Large\r\n",
             Self::InternalServerError => "HTTP/1.1 500 Internal Server Error\r\n",
             Self::NotImplemented => "HTTP/1.1 501 Not Implemented\r\n",
+            Self::BadGateway => "HTTP/1.1 502 Bad Gateway\r\n",
             Self::ServiceUnavailable => "HTTP/1.1 503 Service Unavailable\r\n",
+            Self::GatewayTimeout => "HTTP/1.1 504 Gateway Timeout\r\n",
             Self::HttpVersionNotSupported => "HTTP/1.1 505 HTTP Version Not Supported\r\n",
         }
     }

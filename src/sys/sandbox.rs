@@ -22,15 +22,23 @@ pub enum Confinement {
     None,
 }
 
-/// From here on, only what lies below `readable` can be read, and nothing written.
+/// From here on, only what lies below `readable` can be read, and written only what lies below
+/// `writable`.
 ///
 /// # Errors
 /// A path that cannot be opened, or a kernel that refuses the rules.
-pub fn confine(readable: &[&Path]) -> Result<Confinement, Box<dyn std::error::Error>> {
+pub fn confine(
+    readable: &[&Path],
+    writable: &[&Path],
+) -> Result<Confinement, Box<dyn std::error::Error>> {
     let abi = ABI::V3;
     let mut rules = Ruleset::default().handle_access(AccessFs::from_all(abi))?.create()?;
     for path in readable {
         let beneath = PathBeneath::new(PathFd::new(path)?, AccessFs::from_read(abi));
+        rules = rules.add_rule(beneath)?;
+    }
+    for path in writable {
+        let beneath = PathBeneath::new(PathFd::new(path)?, AccessFs::from_all(abi));
         rules = rules.add_rule(beneath)?;
     }
     Ok(match rules.restrict_self()?.ruleset {

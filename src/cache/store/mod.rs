@@ -314,6 +314,13 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// What lies beside a body under way, where that was not known when it began.
+    pub fn handle_head(&mut self, id: StoreId, head: Box<[u8]>) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.head = head;
+        }
+    }
+
     /// A body will not end. There is no answer.
     pub fn handle_abort(&mut self, id: StoreId) {
         if let Some(open) = self.open.remove(&id) {

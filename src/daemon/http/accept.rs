@@ -15,7 +15,7 @@ use crate::sys::outgoing::Outgoing;
 use crate::sys::socket::peer_address;
 use crate::sys::uring::{Errno, Socket};
 
-use super::conn::{Connection, Descriptor, Doing};
+use super::conn::{Connection, Descriptor, Doing, Stream};
 use super::{ByAddress, Shared, Worker};
 
 /// Listeners and limits.
@@ -168,6 +168,9 @@ impl Worker {
     pub(super) fn close(&mut self, id: Key) {
         let Some(conn) = self.conns.remove(id) else { return };
         let shared = &mut self.shared;
+        if let Some(Stream::Follow(stream)) = &conn.stream {
+            stream.follow.leave(id);
+        }
         if conn.is_receiving || conn.doing != Doing::Reading {
             shared.ring.close(conn.socket);
         } else {

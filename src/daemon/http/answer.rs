@@ -2,7 +2,8 @@
 //!
 //! Input: a request.   Output: pieces in the connection's outgoing batch, or the reason to wait.
 //! Thread: one worker; no system call, lock or allocation on a hit.
-//! Not here: syntax and framing (`http`), sending (`daemon::http::send`).
+//! Not here: syntax and framing (`http`), sending (`daemon::http::send`), hosts with an origin
+//! (`daemon::http::cached`).
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -24,8 +25,11 @@ use crate::sys::mapping::Mapping;
 use crate::sys::outgoing::Outgoing;
 
 use super::Shared;
-use super::conn::{Connection, Descriptor, Stream};
+use super::cached::Place;
+use super::conn::{Connection, Descriptor, FileStream, Stream};
+use super::fetch::Next;
 use super::files::{Lookup, Version, sibling_key};
+use super::follow::Follow;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +43,10 @@ pub enum Answer {
 }
 
 /// A request's name resolved, or what it is refused with.
-enum Resolved {
+pub(super) enum Resolved {
     File(Rc<Version>),
+    /// An answer that is still on its way.
+    Follow(Rc<Follow>),
     Status(Status, bool),
     Options,
     Waits,
@@ -78,7 +84,8 @@ impl Shared {
         }
         // Only a batch that is empty may wait: what is answered already must not.
         let waiter = out.is_empty().then_some(id);
-        let resolved = self.resolve(request, waiter);
+        let next = conn.next.take();
+        let resolved = self.resolve(request, waiter, next);
         if is_first_try {
             match &resolved {
                 Resolved::File(_) => self.counters.table_hits.add(1),
@@ -97,6 +104,7 @@ impl Shared {
                 Answer::Done
             }
             Resolved::File(version) => self.answer_file(id, conn, request, &version, out),
+            Resolved::Follow(follow) => self.answer_follow(id, conn, request, &follow, out),
         }
     }
 
@@ -109,6 +117,12 @@ impl Shared {
         if !out.is_empty() {
             return Answer::Waits;
         }
+        // What waits for an origin waits as long as the origin may take.
+        if std::mem::take(&mut self.asks_origin) {
+            conn.awaits_origin = true;
+            conn.tries = 1;
+            return Answer::Waits;
+        }
         conn.tries += 1;
         if conn.tries > OPEN_TRIES_MAX {
             self.emit_status(conn, request, Status::ServiceUnavailable, true, out);
@@ -117,8 +131,13 @@ impl Shared {
         Answer::Waits
     }
 
-    fn resolve(&mut self, request: &Request<'_, '_>, waiter: Option<Key>) -> Resolved {
-        match self.resolve_inner(request, waiter) {
+    fn resolve(
+        &mut self,
+        request: &Request<'_, '_>,
+        waiter: Option<Key>,
+        next: Option<Next>,
+    ) -> Resolved {
+        match self.resolve_inner(request, waiter, next) {
             Ok(resolved) => resolved,
             // A path that is not one leaves doubt about what the client means: close.
             Err(status) => Resolved::Status(status, status != Status::BadRequest),
@@ -129,6 +148,7 @@ impl Shared {
         &mut self,
         request: &Request<'_, '_>,
         waiter: Option<Key>,
+        next: Option<Next>,
     ) -> Result<Resolved, Status> {
         let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
@@ -152,6 +172,10 @@ impl Shared {
             Method::Head if site.head => {}
             Method::Options if site.options => return Ok(Resolved::Options),
             _ => return Err(Status::MethodNotAllowed),
+        }
+        if let Some(origin) = site.origin {
+            let place = Place { site, directory, origin, authority, path };
+            return self.resolve_cached(request, &place, waiter, next);
         }
         let name = &mut self.name;
         key::begin(directory, name);
@@ -306,7 +330,8 @@ impl Shared {
         self.begin_body(conn, version, &body);
         self.emit_file(conn, request, version, plan, true, out);
         out.set_more_follows(true);
-        conn.stream = Some(Stream { version: Rc::clone(version), left: body, way });
+        let version = Rc::clone(version);
+        conn.stream = Some(Stream::File(FileStream { version, left: body, way }));
         Answer::Streams
     }
 
@@ -348,7 +373,7 @@ impl Shared {
         self.counters.count_response(request.method, Status::NoContent);
     }
 
-    fn emit_status(
+    pub(super) fn emit_status(
         &mut self,
         conn: &mut Connection,
         request: &Request<'_, '_>,
@@ -393,7 +418,7 @@ impl Shared {
         self.counters.count_response(Method::Other, status);
     }
 
-    fn context<'a>(
+    pub(super) fn context<'a>(
         &'a self,
         server_name: &'a str,
         persistence: Persistence,
@@ -403,7 +428,7 @@ impl Shared {
     }
 
     /// Counts the answer to `request` and decides whether the connection lives on.
-    fn begin_answer(
+    pub(super) fn begin_answer(
         &mut self,
         conn: &mut Connection,
         request: &Request<'_, '_>,
@@ -412,6 +437,7 @@ impl Shared {
         let more_allowed = conn.http.handle_answer(self.now, &self.settings.http);
         conn.answers += 1;
         conn.tries = 0;
+        conn.awaits_origin = false;
         let persistence = reply::persistence(request, keep && more_allowed && !self.is_draining);
         if persistence == Persistence::Close {
             conn.is_closing = true;

@@ -14,7 +14,9 @@ use crate::http;
 use crate::sys::uring::Socket;
 use crate::time::Instant;
 
+use super::fetch::Next;
 use super::files::Version;
+use super::follow::Follow;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +43,31 @@ pub enum Descriptor {
 }
 
 /// A body that leaves in steps.
-pub struct Stream {
+pub enum Stream {
+    File(FileStream),
+    Follow(Following),
+}
+
+/// The body of an open file.
+pub struct FileStream {
     pub version: Rc<Version>,
     pub left: Range<u64>,
     pub way: WayOut,
+}
+
+/// The body of an answer that is still on its way.
+pub struct Following {
+    pub follow: Rc<Follow>,
+    /// Which byte comes next.
+    pub at: u64,
+    /// Where the client's part ends; `u64::MAX` where the length is not known.
+    pub until: u64,
+    /// Whether it is sent in chunks, since its length is not known (RFC 9112 section 7.1).
+    pub is_chunked: bool,
+    /// The last chunk is sent.
+    pub has_ended: bool,
+    /// A part is being read from the file.
+    pub is_reading: bool,
 }
 
 /// See the module.
@@ -75,6 +98,10 @@ pub struct Connection {
     pub begun: Instant,
     /// How often the request at hand has waited.
     pub tries: u8,
+    /// What came of the fetch that it waited for.
+    pub next: Option<Next>,
+    /// An origin is waited for: it has its own time limits.
+    pub awaits_origin: bool,
     /// The other end, where connections are counted by it.
     pub address: Option<IpAddr>,
 }
@@ -98,6 +125,8 @@ impl Connection {
             answers: 0,
             begun: now,
             tries: 0,
+            next: None,
+            awaits_origin: false,
             address: None,
         }
     }

@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -18,15 +18,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::cache::freshness::status::Handled;
 use crate::cache::key;
+use crate::cache::record::Record;
 use crate::cache::residency::Residency;
 use crate::cache::table::Table;
 use crate::cache::way_out::SENDFILE_BYTES_MIN;
 use crate::http::Status;
 use crate::http::date::DateLine;
 use crate::http::encoding::{Coding, Codings};
-use crate::http::head::{Description, Persistence, Prepared};
-use crate::limits::{HOT_HITS_MIN, OPEN_TRIES_MAX, OPENINGS_MAX, PAGE_INS_MAX};
+use crate::http::head::{Description, Persistence, Prepared, Stored};
+use crate::limits::{HOT_HITS_MIN, OPEN_TRIES_MAX, OPENINGS_MAX, PAGE_INS_MAX, RECORD_BYTES_MAX};
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::clock::{unix_nanos, unix_seconds};
 use crate::sys::hot::{Arena, Block};
@@ -38,6 +40,7 @@ use crate::time::{Duration, Instant};
 
 use super::super::counters::Counters;
 use super::super::settings::Settings;
+use super::fetch::status_line;
 
 /// What the tree thread tells all workers without a message.
 #[derive(Debug, Default)]
@@ -53,9 +56,11 @@ pub struct Version {
     /// The file's bytes; `None` for an empty file.
     pub mapping: Option<Rc<Mapping>>,
     /// The open file, where it is large enough for sendfile and the budget allowed.
-    pub file: Option<OpenFile>,
+    pub file: Option<Rc<OpenFile>>,
     /// Its response head.
     pub prepared: Prepared,
+    /// What is kept beside it, where an origin's answer is stored in it.
+    pub record: Option<Arc<Record>>,
     /// Precompressed siblings seen beside it when it was opened.
     pub codings: Codings,
     /// How often it was asked for since the arena last looked, and its copy there.
@@ -165,6 +170,12 @@ impl Handle {
     }
 }
 
+impl Handle {
+    fn into_file(mut self) -> File {
+        self.file.take().expect("taken only once")
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.closing.borrow_mut().extend(self.file.take());
@@ -235,6 +246,7 @@ struct Opening {
 
 struct Probing {
     file: Handle,
+    record: Option<Arc<Record>>,
     next: usize,
     found: Codings,
 }
@@ -425,11 +437,64 @@ impl Files {
             }
             Err(error) => return self.finish_absent(tag, status_of(error), now, counters),
         };
+        let is_sibling = opening.key.contains(&0);
+        if !is_sibling && settings.has_origin(settings.split(&opening.key).0) {
+            ring.read_attribute(tag, file.into_file(), ATTRIBUTE, RECORD_BYTES_MAX);
+            return Vec::new();
+        }
+        self.handle_file(tag, file, None, now, settings, ring, counters)
+    }
+
+    /// What is kept beside a file was read. Returns who waited.
+    pub fn handle_attribute(
+        &mut self,
+        tag: Key,
+        file: File,
+        result: Result<Vec<u8>, Errno>,
+        now: Instant,
+        settings: &Settings,
+        ring: &mut Ring,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        let file = Handle { file: Some(file), closing: Rc::clone(&self.closing) };
+        let record = match result.map(|bytes| Record::parse(&bytes)) {
+            Ok(Ok(record)) => Some(record),
+            Ok(Err(_)) => {
+                // Nobody knows what it is: it is fetched anew, in its place.
+                counters.cache.damaged.add(1);
+                return self.finish_absent(tag, Status::NotFound, now, counters);
+            }
+            // No such attribute: it was put there by hand.
+            Err(_) => None,
+        };
+        if let Some(record) = &record {
+            let len = identify(file.file()).map_or(u64::MAX, |(identity, _)| identity.len);
+            if len != record.body_bytes {
+                counters.cache.damaged.add(1);
+                return self.finish_absent(tag, Status::NotFound, now, counters);
+            }
+        }
+        self.handle_file(tag, file, record.map(Arc::new), now, settings, ring, counters)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a file, and what the worker knows")]
+    fn handle_file(
+        &mut self,
+        tag: Key,
+        file: Handle,
+        record: Option<Arc<Record>>,
+        now: Instant,
+        settings: &Settings,
+        ring: &mut Ring,
+        counters: &Counters,
+    ) -> Vec<Key> {
+        let opening = self.openings.find_mut(tag).expect("under way");
         let content_type = settings.content_type(&opening.key);
         let is_sibling = opening.key.contains(&0);
-        let probes = !is_sibling && settings.is_compressible(content_type);
+        // Codings of an origin's answers are variants of their own.
+        let probes = !is_sibling && record.is_none() && settings.is_compressible(content_type);
         let next = if probes { 0 } else { Coding::ALL.len() };
-        opening.probing = Some(Probing { file, next, found: Codings::NONE });
+        opening.probing = Some(Probing { file, record, next, found: Codings::NONE });
         self.probe_or_finish(tag, now, settings, ring, counters)
     }
 
@@ -497,7 +562,7 @@ impl Files {
         // One that changed at every try is known by its age only.
         let is_seen = !opening.through_link && !opening.is_stale;
         let is_watched = self.tree.is_watching.load(Ordering::Acquire) && is_seen;
-        match self.version(&opening.key, probing.file, probing.found, settings, now) {
+        match self.version(&opening.key, probing, settings, now) {
             Ok(version) => {
                 let flushes = self.flushes;
                 let entry = Entry::Present { version, checked: now, is_watched, flushes };
@@ -528,11 +593,11 @@ impl Files {
     fn version(
         &mut self,
         name: &[u8],
-        file: Handle,
-        codings: Codings,
+        probing: Probing,
         settings: &Settings,
         now: Instant,
     ) -> Result<Rc<Version>, Status> {
+        let Probing { file, record, found: codings, .. } = probing;
         let (identity, kind) = identify(file.file()).map_err(|_| Status::InternalServerError)?;
         if kind != Kind::File {
             return Err(Status::NotFound);
@@ -540,7 +605,9 @@ impl Files {
         if let Some(id) = self.table.find(name)
             && let Some(Entry::Present { version, .. }) = self.table.value(id)
         {
-            let is_same = version.identity == identity && version.codings == codings;
+            let is_same = version.identity == identity
+                && version.codings == codings
+                && version.record == record;
             if is_same && !version.is_broken() && version.reloads == self.reloads {
                 return Ok(Rc::clone(version));
             }
@@ -557,10 +624,15 @@ impl Files {
         };
         let large = identity.len >= SENDFILE_BYTES_MIN;
         let file = large.then(|| OpenFile::new(file, &self.descriptors_left)).flatten();
+        let prepared = match &record {
+            Some(record) => prepare_stored(record, settings),
+            None => prepare(name, &identity, codings, settings),
+        };
         Ok(Rc::new(Version {
             mapping,
-            file,
-            prepared: prepare(name, &identity, codings, settings),
+            file: file.map(Rc::new),
+            prepared,
+            record,
             codings,
             hits: Cell::new(0),
             hot: RefCell::new(None),
@@ -573,6 +645,36 @@ impl Files {
             residency: RefCell::new(Residency::new(identity.len)),
             paging: RefCell::new(Vec::new()),
         }))
+    }
+
+    /// The file of `key` holds on, with another record: an origin confirmed it.
+    pub fn renew(&mut self, key: &[u8], record: &Arc<Record>, settings: &Settings, now: Instant) {
+        let Some(id) = self.table.find(key) else { return };
+        let Some(Entry::Present { version, checked, .. }) = self.table.value_mut(id) else {
+            return;
+        };
+        if version.record.is_none() || version.is_broken() {
+            return;
+        }
+        let before = Rc::clone(version);
+        *checked = now;
+        *version = Rc::new(Version {
+            mapping: before.mapping.clone(),
+            file: before.file.clone(),
+            prepared: prepare_stored(record, settings),
+            record: Some(Arc::clone(record)),
+            codings: before.codings,
+            hits: Cell::new(0),
+            hot: RefCell::new(None),
+            is_broken: Cell::new(false),
+            is_refused: Cell::new(false),
+            sent_at: Cell::new(before.sent_at.get()),
+            compared: Cell::new(now),
+            reloads: self.reloads,
+            identity: before.identity,
+            residency: RefCell::new(before.residency.borrow().clone()),
+            paging: RefCell::new(Vec::new()),
+        });
     }
 
     /// Has the chunk of `version` that holds byte `at` read into memory; `waiter` is told when it
@@ -723,6 +825,20 @@ fn status_of(error: Errno) -> Status {
         // EXDEV: the path leads out of the root. ELOOP: a link that is not to be followed.
         _ => Status::NotFound,
     }
+}
+
+/// Where what is kept beside a file lies.
+const ATTRIBUTE: &CStr = c"user.peerage";
+
+fn prepare_stored(record: &Record, settings: &Settings) -> Prepared {
+    Prepared::of_stored(&Stored {
+        len: record.body_bytes,
+        fields: &record.fields,
+        cache_status: &status_line(&settings.cache_name, Handled::Hit, None),
+        received_at: record.freshness.received_at,
+        initial_age_seconds: record.freshness.initial_age_seconds,
+        ranges: settings.ranges_max > 0,
+    })
 }
 
 /// Kernels stamp files by their tick, 10 ms at the longest: a file opened within it may be replaced

@@ -10,10 +10,15 @@
 
 mod accept;
 mod answer;
+mod cached;
 mod conn;
+mod fetch;
 mod files;
+mod follow;
+mod origin;
 mod send;
 
+pub use fetch::Word;
 pub use files::TreeState;
 
 use std::cell::Cell;
@@ -32,7 +37,7 @@ use crate::http::request::{Head, header_space, parse};
 use crate::http::{Step, Timeout};
 use crate::limits::{
     BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, COMPLETIONS, HEADS_BYTES_MAX, HOT_PERIOD_SECONDS,
-    LISTEN_BACKLOG, PIECES_MAX, RANGES_MAX, SWEEP_MS,
+    LISTEN_BACKLOG, ORIGIN_SOCKETS_MAX, PIECES_MAX, RANGES_MAX, SWEEP_MS,
 };
 use crate::stdx::num::narrow;
 use crate::stdx::slab::{Key, Slab};
@@ -46,9 +51,10 @@ use crate::time::{Duration, Instant};
 
 use super::counters::Counters;
 use super::settings::Settings;
-use super::topology::ControlLine;
+use super::topology::{ControlLine, Peers, StoreLine};
 use answer::Answer;
 use conn::{Connection, Doing};
+use fetch::{Context, Fetches, Next};
 use files::Files;
 
 /// What a worker is told.
@@ -110,6 +116,12 @@ pub struct Assignment {
     pub counters: Arc<Counters>,
     /// Where it is told things.
     pub inbox: Receiver<ToWorker>,
+    /// Where it is told of fetches.
+    pub words: Receiver<Word>,
+    /// The workers, itself included.
+    pub peers: Peers,
+    /// Where bodies are stored, if a host has an origin.
+    pub store: Option<StoreLine>,
     /// Set where the inbox was full: everything may be something else.
     pub overflow: Arc<AtomicBool>,
     /// Rung when there is something in the inbox.
@@ -147,6 +159,12 @@ struct Shared {
     /// Small bodies beside their heads; `None` where it is off.
     arena: Option<Arena>,
     next_cooling: Instant,
+    /// What comes from origins.
+    fetches: Fetches,
+    /// Parts of answers under way that are read back from files, for whom.
+    file_reads: Slab<Key>,
+    /// Set where the request at hand waits for an origin.
+    asks_origin: bool,
 }
 
 /// See the module.
@@ -154,6 +172,7 @@ struct Worker {
     conns: Slab<Connection>,
     shared: Shared,
     inbox: Receiver<ToWorker>,
+    words: Receiver<Word>,
     overflow: Arc<AtomicBool>,
     doorbell: Doorbell,
     /// Set when it shall end.
@@ -204,7 +223,11 @@ fn serve(assignment: Assignment) -> Result<(), String> {
         if std::mem::take(&mut worker.is_rung) {
             worker.handle_inbox();
         }
-        worker.run_woken();
+        // Who goes on may ask for more, and what is answered at once lets others go on.
+        while worker.has_news() {
+            worker.run_woken();
+            worker.run_fetches();
+        }
         worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
             next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
@@ -219,7 +242,8 @@ impl Worker {
         // What comes between reaching the limit and the end of accepting, at each listener.
         let spare = LISTEN_BACKLOG as usize * assignment.listeners.len();
         let capacity = assignment.connections + spare;
-        let ring = Ring::new(narrow(capacity), buffers).map_err(|error| error.to_string())?;
+        let sockets = capacity + if assignment.store.is_some() { ORIGIN_SOCKETS_MAX } else { 0 };
+        let ring = Ring::new(narrow(sockets), buffers).map_err(|error| error.to_string())?;
         let can_install = ring.can_install();
         let descriptors_left = Rc::new(Cell::new(assignment.descriptors));
         let files = Files::new(
@@ -235,6 +259,8 @@ impl Worker {
                 Some(Arena::new(bytes).map_err(|error| format!("tree.hot_bytes_max: {error}"))?)
             }
         };
+        let mut fetches = Fetches::new(assignment.number, assignment.peers, assignment.store);
+        fetches.handle_settings(&assignment.settings);
         let shared = Shared {
             ring,
             files,
@@ -253,11 +279,15 @@ impl Worker {
             bodies_bytes: 0,
             arena,
             next_cooling: Instant::default(),
+            fetches,
+            file_reads: Slab::new(capacity),
+            asks_origin: false,
         };
         let mut worker = Self {
             conns: Slab::new(capacity),
             shared,
             inbox: assignment.inbox,
+            words: assignment.words,
             overflow: assignment.overflow,
             doorbell: assignment.doorbell,
             is_over: false,
@@ -271,7 +301,9 @@ impl Worker {
 
     /// How long to sleep at most: forever where no connection's time can run out.
     fn timeout(&self) -> Option<Duration> {
-        let has_work = !self.conns.is_empty() || self.shared.accepting.is_troubled();
+        let has_work = !self.conns.is_empty()
+            || self.shared.accepting.is_troubled()
+            || !self.shared.fetches.is_idle();
         has_work.then(|| Duration::from_millis(SWEEP_MS))
     }
 
@@ -301,13 +333,20 @@ impl Worker {
                 self.shared.ring.listen_for(&self.doorbell);
                 self.is_rung = true;
             }
-            Completion::SocketMade { .. }
-            | Completion::Connected { .. }
-            | Completion::Filled { .. }
-            | Completion::RequestSent { .. }
-            | Completion::FileRead { .. }
-            | Completion::AttributeRead { .. }
-            | Completion::Nothing => {}
+            Completion::FileRead { tag, buffer, result } => {
+                self.handle_file_read(tag, buffer, result);
+            }
+            Completion::AttributeRead { tag, file, result } => {
+                let shared = &mut self.shared;
+                let settings = Arc::clone(&shared.settings);
+                let (ring, counters) = (&mut shared.ring, &shared.counters);
+                let files = &mut shared.files;
+                let now = shared.now;
+                let woken =
+                    files.handle_attribute(tag, file, result, now, &settings, ring, counters);
+                self.woken.extend(woken);
+            }
+            other => self.shared.handle_origin(other),
         }
     }
 
@@ -365,6 +404,46 @@ impl Worker {
         }
     }
 
+    fn has_news(&self) -> bool {
+        !self.woken.is_empty() || !self.words.is_empty() || self.shared.fetches.has_news()
+    }
+
+    /// Goes on with what comes from origins, and with those who waited for it.
+    fn run_fetches(&mut self) {
+        let shared = &mut self.shared;
+        let mut context =
+            context(&mut shared.ring, &shared.counters, &shared.settings, shared.now, &shared.date);
+        while let Ok(word) = self.words.try_recv() {
+            shared.fetches.handle(word, &mut context);
+        }
+        shared.fetches.work(&mut context);
+        for (name, record) in std::mem::take(&mut shared.fetches.changed) {
+            match record {
+                Some(record) => {
+                    shared.files.renew(&name, &record, &shared.settings, shared.now);
+                }
+                None => shared.files.handle_change(&name, false),
+            }
+        }
+        while let Some((id, next)) = self.shared.fetches.woken.pop_front() {
+            let Some(conn) = self.conns.find_mut(id) else { continue };
+            match (conn.doing, next) {
+                (Doing::Waiting, next) => {
+                    if !matches!(next, Next::More) {
+                        conn.next = Some(next);
+                    }
+                    conn.awaits_origin = false;
+                    self.resume(id);
+                }
+                (Doing::Streaming, Next::More) => {
+                    conn.http.handle_progress(self.shared.now, 0);
+                    self.run_stream(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Connections whose file is open now, or whose bytes are in memory now, go on.
     fn run_woken(&mut self) {
         while let Some(id) = self.woken.pop() {
@@ -400,6 +479,7 @@ impl Worker {
                 ToWorker::Directory(name) => self.shared.files.handle_directory(&name),
                 ToWorker::Flush => self.shared.files.flush(),
                 ToWorker::Settings(settings) => {
+                    self.shared.fetches.handle_settings(&settings);
                     self.shared.settings = settings;
                     self.shared.files.handle_settings();
                 }
@@ -413,6 +493,7 @@ impl Worker {
     /// Looks for connections whose time has run out.
     fn sweep(&mut self) {
         self.shared.accept_after_trouble();
+        self.shared.sweep_fetches();
         let options = self.shared.settings.http;
         if self.shared.now >= self.shared.next_cooling {
             let period = Duration::from_secs(HOT_PERIOD_SECONDS);
@@ -425,6 +506,10 @@ impl Worker {
             let Some(timeout) = conn.http.handle_timeout(self.shared.now, &options) else {
                 continue;
             };
+            let waits = conn.awaits_origin && conn.doing != Doing::Sending;
+            if waits && matches!(timeout, Timeout::Send | Timeout::SendRate) {
+                continue;
+            }
             self.shared.counters.count_timeout(timeout);
             match timeout {
                 Timeout::Header | Timeout::Body => self.refuse_late(id),
@@ -437,6 +522,34 @@ impl Worker {
 }
 
 impl Shared {
+    /// Looks for what has run out of time at origins.
+    fn sweep_fetches(&mut self) {
+        let mut context =
+            context(&mut self.ring, &self.counters, &self.settings, self.now, &self.date);
+        self.fetches.sweep(&mut context);
+    }
+
+    /// Something happened to a connection to an origin.
+    fn handle_origin(&mut self, completion: Completion) {
+        let (now, ring) = (self.now, &mut self.ring);
+        let origins = self.fetches.origins_mut();
+        match completion {
+            Completion::SocketMade { tag, result } => {
+                origins.handle_socket(tag, result, now, ring);
+            }
+            Completion::Connected { tag, result } => {
+                origins.handle_connected(tag, result, now, ring);
+            }
+            Completion::Filled { tag, buffer, result } => {
+                origins.handle_filled(tag, buffer, result, now, ring);
+            }
+            Completion::RequestSent { tag, outgoing, result } => {
+                origins.handle_sent(tag, outgoing, result, ring);
+            }
+            _ => {}
+        }
+    }
+
     /// Takes bytes that arrived: acts on them in place, and keeps what cannot be acted on yet.
     /// Returns false where the client is too far ahead of its answers.
     fn take_input(&mut self, id: Key, conn: &mut Connection, bytes: &[u8]) -> bool {
@@ -567,6 +680,17 @@ impl Shared {
         conn.http.handle_next(self.now);
         false
     }
+}
+
+/// What fetches need of their worker.
+fn context<'a>(
+    ring: &'a mut Ring,
+    counters: &'a Counters,
+    settings: &'a Arc<Settings>,
+    now: Instant,
+    date: &'a DateLine,
+) -> Context<'a> {
+    Context { ring, counters, settings, now, unix: date.seconds(), date: date.value() }
 }
 
 /// Connections of each address, where they are limited.

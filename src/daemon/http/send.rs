@@ -1,20 +1,24 @@
 //! Moving bytes to sockets: batches, streamed bodies, what comes after them.
 //!
 //! Thread: one worker.
-//! Not here: what the bytes are (`daemon::http::answer`).
+//! Not here: what the bytes are (`daemon::http::answer`), answers under way (`daemon::http::follow`).
 
 use std::io;
+use std::rc::Rc;
 
 use crate::cache::residency::Residency;
 use crate::cache::way_out::WayOut;
-use crate::limits::{CHUNK_BYTES, SENDFILE_BYTES_MAX};
-use crate::stdx::num::wide;
+use crate::http::head;
+use crate::limits::{CHUNK_BYTES, ORIGIN_BUFFER_BYTES_LARGE, SENDFILE_BYTES_MAX};
+use crate::stdx::bytes::Bytes;
+use crate::stdx::num::{index, wide};
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 use crate::sys::socket::send_file;
 use crate::sys::uring::Errno;
 
-use super::conn::{Connection, Descriptor, Doing, Stream};
+use super::conn::{Connection, Descriptor, Doing, FileStream, Following, Stream};
+use super::follow::Next as Piecemeal;
 use super::{Shared, Worker};
 
 /// Where a streamed body stands after a step.
@@ -25,6 +29,33 @@ enum Progress {
     Waits,
     /// The file is not what it was, or the client is gone.
     Broken,
+}
+
+/// RFC 9112 section 7.1: the end of a body in chunks.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Appends `pieces`, `count` bytes in all, as the stream's next.
+pub(super) fn push_pieces(
+    out: &mut Outgoing,
+    stream: &mut Following,
+    pieces: Vec<Bytes>,
+    count: u64,
+    is_last: bool,
+) {
+    if stream.is_chunked {
+        head::put(out.own(), format_args!("{count:x}\r\n"));
+    }
+    for piece in pieces {
+        out.push_shared(piece);
+    }
+    if stream.is_chunked {
+        out.own().extend_from_slice(b"\r\n");
+        if is_last {
+            out.own().extend_from_slice(LAST_CHUNK);
+            stream.has_ended = true;
+        }
+    }
+    stream.at += count;
 }
 
 /// Emptied batches kept for reuse; more are freed. A worker has as many in flight as connections
@@ -91,11 +122,42 @@ impl Worker {
     pub(super) fn run_stream(&mut self, id: Key) {
         let Some(conn) = self.conns.find_mut(id) else { return };
         let Some(mut stream) = conn.stream.take() else { return };
-        match self.shared.step_stream(id, conn, &mut stream) {
+        let progress = match &mut stream {
+            Stream::File(stream) => self.shared.step_file(id, conn, stream),
+            Stream::Follow(stream) => self.shared.step_follow(id, conn, stream),
+        };
+        match progress {
             Progress::Waits => conn.stream = Some(stream),
             Progress::Over => self.handle_batch_sent(id),
             Progress::Broken => self.close(id),
         }
+    }
+
+    /// A part of an answer under way was read back from its file.
+    pub(super) fn handle_file_read(
+        &mut self,
+        tag: Key,
+        buffer: Vec<u8>,
+        result: Result<usize, Errno>,
+    ) {
+        let Some(id) = self.shared.file_reads.remove(tag) else { return };
+        let Some(conn) = self.conns.find_mut(id) else { return };
+        let Some(Stream::Follow(stream)) = &mut conn.stream else { return };
+        stream.is_reading = false;
+        let wanted = stream.until - stream.at;
+        let count = result.map_or(0, wide).min(wanted);
+        if count == 0 {
+            self.shared.counters.broken_bodies.add(1);
+            self.close(id);
+            return;
+        }
+        let bytes = Bytes::from(buffer).part(0..index(count));
+        let mut out = self.shared.spare.pop().unwrap_or_default();
+        push_pieces(&mut out, stream, vec![bytes], count, false);
+        stream.follow.stand(id, stream.at);
+        out.seal();
+        conn.doing = Doing::Sending;
+        self.shared.ring.send(id, conn.socket, out);
     }
 
     /// Everything answered so far is with the kernel.
@@ -138,7 +200,7 @@ impl Shared {
         }
     }
 
-    fn step_stream(&mut self, id: Key, conn: &mut Connection, stream: &mut Stream) -> Progress {
+    fn step_file(&mut self, id: Key, conn: &mut Connection, stream: &mut FileStream) -> Progress {
         let epoch = self.files.epoch();
         while stream.left.start < stream.left.end {
             let version = &stream.version;
@@ -170,12 +232,65 @@ impl Shared {
         Progress::Over
     }
 
+    /// Sends what there is of an answer under way.
+    fn step_follow(&mut self, id: Key, conn: &mut Connection, stream: &mut Following) -> Progress {
+        if stream.is_reading {
+            return Progress::Waits;
+        }
+        self.fetches.handle_taken();
+        let mut list = Vec::new();
+        let follow = Rc::clone(&stream.follow);
+        match follow.next(stream.at, stream.until, &mut list) {
+            Piecemeal::Bytes { count, is_last } => {
+                let mut out = self.spare.pop().unwrap_or_default();
+                push_pieces(&mut out, stream, list, count, is_last);
+                follow.stand(id, stream.at);
+                conn.awaits_origin = false;
+                out.seal();
+                conn.doing = Doing::Sending;
+                self.ring.send(id, conn.socket, out);
+                Progress::Waits
+            }
+            Piecemeal::Over if stream.is_chunked && !stream.has_ended => {
+                stream.has_ended = true;
+                let mut out = self.spare.pop().unwrap_or_default();
+                out.own().extend_from_slice(LAST_CHUNK);
+                out.seal();
+                conn.doing = Doing::Sending;
+                self.ring.send(id, conn.socket, out);
+                Progress::Waits
+            }
+            Piecemeal::Over => {
+                follow.leave(id);
+                Progress::Over
+            }
+            Piecemeal::Wait => {
+                follow.wait(id);
+                conn.awaits_origin = true;
+                Progress::Waits
+            }
+            Piecemeal::Broken => {
+                self.counters.cache.cut_short.add(1);
+                Progress::Broken
+            }
+            Piecemeal::File(file) => match self.file_reads.insert(id) {
+                Ok(tag) => {
+                    stream.is_reading = true;
+                    let buffer = Vec::with_capacity(ORIGIN_BUFFER_BYTES_LARGE);
+                    self.ring.read_file(tag, &file, stream.at, buffer);
+                    Progress::Waits
+                }
+                Err(_) => Progress::Broken,
+            },
+        }
+    }
+
     /// One sendfile. `None`: go on.
     fn step_send_file(
         &mut self,
         id: Key,
         conn: &mut Connection,
-        stream: &mut Stream,
+        stream: &mut FileStream,
         until: u64,
     ) -> Option<Progress> {
         let (Descriptor::Open(socket), Some(open)) = (&conn.descriptor, &stream.version.file)
@@ -214,7 +329,7 @@ impl Shared {
         &mut self,
         id: Key,
         conn: &mut Connection,
-        stream: &mut Stream,
+        stream: &mut FileStream,
         until: u64,
     ) -> Option<Progress> {
         let mapping = stream.version.mapping.as_ref()?;
