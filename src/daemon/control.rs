@@ -26,7 +26,8 @@ use super::counters::{self, Counters};
 use super::http::{FromWorker, ToWorker, TreeState};
 use super::logger;
 use super::settings::Settings;
-use super::topology::{ControlEnd, TreeLine, WorkerLine};
+use super::store::ToStore;
+use super::topology::{ControlEnd, StoreLine, TreeLine, WorkerLine};
 use super::tree::TreeCounters;
 
 /// What control is given.
@@ -43,6 +44,8 @@ pub struct Parts {
     pub counters: Vec<Arc<Counters>>,
     /// The tree thread.
     pub tree: TreeLine,
+    /// The store, if any host had an origin at the start.
+    pub store: Option<StoreLine>,
     /// What it counts.
     pub tree_counters: Arc<TreeCounters>,
     /// What it tells without a message.
@@ -98,6 +101,9 @@ impl Control {
             }
         }
         self.parts.tree.stop();
+        if let Some(store) = &self.parts.store {
+            store.order(ToStore::Stop);
+        }
         log::info!("stopped");
         Ok(())
     }
@@ -198,7 +204,18 @@ impl Control {
                 "SIGHUP: limits.connections_per_address needs Linux 6.8; it is not in force"
             );
         }
-        let settings = Arc::new(Settings::new(&new));
+        let settings = match Settings::with_origins(&new) {
+            Ok(settings) => Arc::new(settings),
+            Err(problem) => {
+                self.reloads[1] += 1;
+                log::error!("SIGHUP: the old configuration stays in force:\n{problem}");
+                notify("READY=1");
+                return;
+            }
+        };
+        if !settings.origins.is_empty() && self.parts.store.is_none() {
+            log::warn!("SIGHUP: the first origin needs a restart before its answers are stored");
+        }
         for worker in &self.parts.workers {
             worker.order(ToWorker::Settings(Arc::clone(&settings)));
         }

@@ -168,13 +168,8 @@ impl Crew {
         let tree_counters = Arc::new(TreeCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        let has_origins = !settings.origins.is_empty();
-        let (store, store_inbox) = if has_origins {
-            let (line, inbox) = store_queue();
-            (Some(line), Some(inbox))
-        } else {
-            (None, None)
-        };
+        let stores = (!settings.origins.is_empty()).then(store_queue);
+        let (store, store_inbox) = stores.unzip();
         let mut queues = Vec::new();
         for _ in cores {
             queues.push(worker_queues().map_err(|error| too_few(&error))?);
@@ -219,13 +214,7 @@ impl Crew {
         );
         let keeper = match store_inbox {
             None => None,
-            Some(inbox) => {
-                let keeper = Keeper::new(&watched, peers, workers.clone());
-                let keeper = keeper.map_err(|error| {
-                    failed("tree.root", config, format!("{}: {error}", watched.display()))
-                })?;
-                Some((keeper, inbox))
-            }
+            Some(inbox) => Some((keeper(config, &watched, peers, &workers)?, inbox)),
         };
         Ok(Self {
             keeper,
@@ -264,6 +253,7 @@ impl Crew {
             end: self.end,
             admin: admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
             workers: self.workers,
+            store: self.store,
             counters: self.counters,
             tree,
             tree_counters: self.tree_counters,
@@ -278,6 +268,17 @@ impl Crew {
             .for_each(|thread| drop(thread.join()));
         result.map_err(StartError)
     }
+}
+
+/// Who stores in the tree.
+fn keeper(
+    config: &Config,
+    root: &Path,
+    peers: Vec<PeerLine>,
+    workers: &[WorkerLine],
+) -> Result<Keeper, StartError> {
+    Keeper::new(root, peers, workers.to_vec())
+        .map_err(|error| failed("tree.root", config, format!("{}: {error}", root.display())))
 }
 
 fn too_few(error: &io::Error) -> StartError {

@@ -62,8 +62,6 @@ struct Wanted<'a> {
     waiter: Option<Key>,
     path: &'a [u8],
     query: Option<&'a str>,
-    /// Whether its URL has a file name.
-    is_named: bool,
 }
 
 type Lines<'b> = ArrayVec<(&'b [u8], &'b [u8]), HEADERS_MAX>;
@@ -115,7 +113,6 @@ impl Shared {
             waiter,
             path: &path,
             query,
-            is_named,
         };
         if !is_named {
             return self.ask_alone(request, place, &wanted, b"", None);
@@ -134,7 +131,8 @@ impl Shared {
         if let Some(Next::Join(follow)) = &wanted.next
             && let Some(answer) = follow.answer()
         {
-            if !answer.is_shared || is_for(&answer.record, wanted.fields) {
+            let is_theirs = !answer.is_shared || is_for(&answer.record, wanted.fields);
+            if is_theirs {
                 return Ok(Resolved::Follow(Rc::clone(follow)));
             }
             return self.resolve_variant(request, place, wanted, key, &answer.record, settings);
@@ -356,8 +354,8 @@ impl Shared {
         let fields = request
             .fields()
             .filter(|(name, _)| {
-                !name.eq_ignore_ascii_case("accept-encoding")
-                    && !(strips && name.eq_ignore_ascii_case("cookie"))
+                let is = |known| name.eq_ignore_ascii_case(known);
+                !is("accept-encoding") && !(strips && is("cookie"))
             })
             .chain([("Accept-Encoding", coding.as_bytes())]);
         let outgoing = OriginRequest {

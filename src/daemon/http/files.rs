@@ -446,6 +446,7 @@ impl Files {
     }
 
     /// What is kept beside a file was read. Returns who waited.
+    #[expect(clippy::too_many_arguments, reason = "a file, and what the worker knows")]
     pub fn handle_attribute(
         &mut self,
         tag: Key,
