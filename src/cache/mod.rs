@@ -10,6 +10,7 @@ pub mod freshness;
 pub mod key;
 pub mod name;
 pub mod pattern;
+pub mod purge;
 pub mod residency;
 pub mod table;
 pub mod way_out;
