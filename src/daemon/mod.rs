@@ -8,6 +8,8 @@ pub mod control;
 pub mod counters;
 pub mod http;
 pub mod logger;
+pub mod names;
+pub mod purges;
 pub mod settings;
 pub mod start;
 pub mod topology;

@@ -141,6 +141,16 @@ impl Settings {
         Ok((&self.sites[default], &self.sites[default].directory))
     }
 
+    /// What holds for the host that the configuration names so, and its directory; no other host's
+    /// stands in for it.
+    #[must_use]
+    pub fn configured(&self, authority: &[u8]) -> Option<(&SiteSettings, &str)> {
+        match self.hosts.find(authority) {
+            Ok(Site::Known(host)) => Some((&self.sites[host], &self.sites[host].directory)),
+            _ => None,
+        }
+    }
+
     /// The host directory and the path of a key.
     #[must_use]
     pub fn split<'a>(&self, key: &'a [u8]) -> (&'a [u8], &'a [u8]) {
