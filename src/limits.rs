@@ -205,3 +205,7 @@ pub const ORIGIN_WAITERS_MAX: usize = 4096;
 /// Doublings of the time that a failing address is left alone. 2^10 times the least time is beyond
 /// any sensible most, which bounds the time itself.
 pub const ORIGIN_DOWN_DOUBLINGS_MAX: u32 = 10;
+
+/// Longest record of a stored answer's head, in bytes. ext4 keeps an attribute in one block of
+/// 4 KiB and refuses a longer one, XFS and Btrfs take more. Beyond: the answer is not stored.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use peerage::config::{self, Config, Host, Level, Methods, Reload};
+use peerage::config::{
+    self, ClientRules, Config, FreshnessRule, Host, Level, Methods, Origin, Reload, Scheme,
+};
 
 // ---- The samples ----
 
@@ -73,6 +75,23 @@ fn examples_of_the_annotated_sample_are_sound() {
     assert_eq!(config.hosts[0].aliases, ["example.com", "img.example.com"]);
     assert_eq!(config.hosts[0].cache_control[0].path, "*.png");
     assert_eq!(config.cache_control[0].path, "/static/**");
+    let origin = config.hosts[0].origin.clone().expect("the sample has one");
+    assert_eq!(origin.addresses, ["192.0.2.1:8080"]);
+    let shown = Origin {
+        scheme: origin.scheme,
+        host_header: origin.host_header.clone(),
+        ca_file: origin.ca_file.clone(),
+        tls_name: origin.tls_name.clone(),
+        addresses: origin.addresses.clone(),
+        ..Origin::default()
+    };
+    assert_eq!(origin, shown, "the other keys are shown at their defaults");
+    let rule = &config.hosts[0].freshness[0];
+    assert_eq!(rule.default, Some(Duration::from_secs(3600)));
+    let shown =
+        FreshnessRule { path: rule.path.clone(), default: rule.default, ..Default::default() };
+    assert_eq!(*rule, shown, "the other keys are shown at their defaults");
+    assert_eq!(config.freshness[0].client, ClientRules::All);
 }
 
 #[test]
@@ -134,6 +153,17 @@ fn too_many_hosts_or_rules_are_refused() {
         error(&rules),
         "t.toml:769: cache_control: 257 of them are too many; allowed at most 256"
     );
+    let rules = "[[host.freshness]]\npath = \"*\"\n".repeat(257);
+    assert_eq!(
+        error(&format!("[[host]]\nname = \"a\"\n{rules}")),
+        "t.toml:515: host.freshness: 257 of them are too many; allowed at most 256"
+    );
+    let addresses: Vec<String> = (1..=17).map(|port| format!("\"a:{port}\"")).collect();
+    let list = addresses.join(", ");
+    assert_eq!(
+        error(&format!("[[host]]\nname = \"a\"\n[host.origin]\naddresses = [{list}]")),
+        "t.toml:4: host.origin.addresses: 17 entries are too many; allowed at most 16"
+    );
 }
 
 #[test]
@@ -150,6 +180,23 @@ fn long_values_are_refused_with_their_length() {
     assert_eq!(
         error(&format!("[server]\nlisten = [{}]", listen.join(", "))),
         "t.toml:2: server.listen: 65 entries are too many; allowed at most 64"
+    );
+    let path = "x".repeat(107);
+    let shown = "x".repeat(63);
+    assert_eq!(
+        error(&format!("[control]\nsocket = \"/{path}\"")),
+        format!("t.toml:2: control.socket: \"/{shown}\"... is 108 bytes long; allowed at most 107")
+    );
+    assert_eq!(
+        error(&format!("[admin]\npurge_token = \"{}\"", "x".repeat(129))),
+        "t.toml:2: admin.purge_token: the token is 129 bytes long; allowed 16 to 128, or \"\" (off)"
+    );
+    assert_eq!(
+        error(&format!("[cache]\nname = \"{name}\"")),
+        format!(
+            "t.toml:2: cache.name: \"{}\"... is 65 bytes long; allowed at most 64",
+            "x".repeat(64)
+        )
     );
 }
 
@@ -204,8 +251,21 @@ fn a_full_configuration_round_trips() {
     assert_eq!(host.index.as_deref(), Some(""));
     assert_eq!(config.hosts[0].index, None);
     assert_eq!(config.cache_control[0].value, "a \"quoted\\\" value");
+    assert_eq!(config.cache.bytes_max, 3 << 40);
+    assert_eq!(config.control.socket, Path::new(""));
+    assert_eq!(config.admin.purge_token, "\\\"0123456789abcd");
+    assert_eq!(config.hosts[0].origin, None);
+    let origin = host.origin.as_ref().expect("it has one");
+    assert_eq!(origin.addresses, ["[2001:db8::2]:443", "files.example.com:8443", "192.0.2.9:443"]);
+    assert_eq!(origin.scheme, Scheme::Https);
+    assert_eq!(origin.ca_file, Path::new("ca/\u{fc}.pem"));
+    assert_eq!((origin.idle_max, origin.waiters_max, origin.failures_max), (0, 0, 100));
+    assert_eq!(host.freshness[0].default, Some(Duration::ZERO));
+    assert_eq!(host.freshness[1].default, None);
+    assert_eq!(config.freshness[0].client, ClientRules::Ignored);
+    assert_eq!(config.freshness[0].max, Duration::from_secs(90));
     assert_eq!(config.places.line("server.workers"), Some(3));
-    assert_eq!(config.places.line("host[1].aliases[1]"), Some(29));
+    assert_eq!(config.places.line("host[1].aliases[1]"), Some(35));
     assert_eq!(config.places.line("server.user"), None);
 }
 
@@ -226,13 +286,19 @@ fn seeded_configurations_round_trip() {
         for index in 0..noise.below(4) {
             let aliases = (0..noise.below(30)).map(|n| format!("a{n}.h{index}.test")).collect();
             let methods = Methods { head: noise.below(2) == 1, options: noise.below(2) == 1 };
+            let origin = (noise.below(2) == 1).then(|| noise.origin());
+            let freshness = (0..noise.below(3)).map(|_| noise.freshness()).collect();
             config.hosts.push(Host {
                 name: format!("h{index}.test"),
                 aliases,
                 methods,
+                origin,
+                freshness,
                 ..Host::default()
             });
         }
+        config.freshness = (0..noise.below(3)).map(|_| noise.freshness()).collect();
+        config.cache.bytes_max = noise.wide(1000) << (noise.below(5) * 10);
         assert_eq!(reparsed(&config), config, "SEED={seed}");
     }
 }
@@ -268,6 +334,41 @@ fn relative_roots_are_taken_from_the_files_directory() {
     assert_eq!(problems(&config), Vec::<String>::new());
 }
 
+#[test]
+fn authorities_of_origins_are_taken_from_the_files_directory_and_looked_at() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("peerage.toml");
+    let text = "[tree]\nroot = \".\"\n[control]\ngroup = \"no-such-group-here\"\n\
+                [[host]]\nname = \"a\"\n[host.origin]\naddresses = [\"b:443\"]\n\
+                [[host]]\nname = \"b\"\n[host.origin]\naddresses = [\"b:443\"]\n\
+                scheme = \"https\"\nca_file = \"ca.pem\"\n";
+    fs::write(&path, text).unwrap();
+    let config = config::load(&path).unwrap();
+    let origin = |index: usize| config.hosts[index].origin.as_ref().expect("it has one");
+    assert_eq!(origin(0).ca_file, Path::new(""));
+    assert_eq!(origin(1).ca_file, home.path().join("ca.pem"));
+    assert_round_trip(&config);
+    let problems: Vec<String> =
+        config::check_environment(&config).iter().map(ToString::to_string).collect();
+    let (shown, file) = (path.display(), home.path().join("ca.pem"));
+    assert_eq!(
+        problems,
+        [
+            format!(
+                "{shown}:4: control.group: \"no-such-group-here\" is no group of /etc/group; add \
+                 it with groupadd --system no-such-group-here, or correct it"
+            ),
+            format!(
+                "{shown}:14: host.origin.ca_file: \"{}\": No such file or directory (os error 2); \
+                 make it readable, or correct the path",
+                file.display()
+            ),
+        ]
+    );
+    fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
+    assert_eq!(config::check_environment(&config).len(), 1);
+}
+
 // ---- What a SIGHUP cannot change ----
 
 #[test]
@@ -287,6 +388,7 @@ fn diff_restart_names_the_keys_that_need_a_restart() {
             "tree.hot_bytes_max",
             "limits.connections_per_worker",
             "admin.listen",
+            "control.socket",
         ]
     );
 }
@@ -311,6 +413,8 @@ fn the_keys_that_need_a_restart_are_these() {
             "tree.hot_bytes_max",
             "limits.connections_per_worker",
             "admin.listen",
+            "control.socket",
+            "control.group",
         ]
     );
 }
@@ -377,7 +481,7 @@ fn with_root(root: &str) -> Config {
 }
 
 fn is_of_array(section: &str) -> bool {
-    section.starts_with("host") || section == "cache_control"
+    section.starts_with("host") || section == "cache_control" || section == "freshness"
 }
 
 /// The required key at the end, unless the text is about it.
@@ -415,6 +519,42 @@ impl Noise {
     fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a bound fits");
         usize::try_from(self.wide(bound)).expect("below a usize")
+    }
+
+    fn seconds(&mut self) -> Duration {
+        Duration::from_secs(self.wide(365 * 86_400 + 1))
+    }
+
+    fn origin(&mut self) -> Origin {
+        let connections_max = 1 + self.below(1024);
+        let down_max = Duration::from_millis(100 + self.wide(3_599_901));
+        Origin {
+            addresses: (0..=self.below(16)).map(|n| format!("o{n}.test:{}", n + 1)).collect(),
+            scheme: if self.below(2) == 1 { Scheme::Https } else { Scheme::Http },
+            connections_max,
+            idle_max: self.below(connections_max + 1),
+            connect_timeout: Duration::from_millis(10 + self.wide(59_991)),
+            requests_per_connection: 1 + u32::try_from(self.wide(1_000_000_000)).expect("it fits"),
+            down_min: down_max.min(Duration::from_millis(100 + self.wide(3_599_901))),
+            down_max,
+            ..Origin::default()
+        }
+    }
+
+    fn freshness(&mut self) -> FreshnessRule {
+        let (max, stale_max) = (self.seconds(), self.seconds());
+        FreshnessRule {
+            path: "*.png".to_owned(),
+            default: (self.below(2) == 1).then(|| self.seconds()),
+            min: max.min(self.seconds()),
+            max,
+            negative: self.seconds(),
+            stale_if_error: stale_max.min(self.seconds()),
+            stale_max,
+            strip_cookies: self.below(2) == 1,
+            client: [ClientRules::Ignored, ClientRules::Sparing, ClientRules::All][self.below(3)],
+            ..FreshnessRule::default()
+        }
     }
 }
 
@@ -475,6 +615,12 @@ compressible = []
 "image/x-mine" = ["png", "mine"]
 [admin]
 listen = ""
+purge_token = '\"0123456789abcd'
+[control]
+socket = ""
+[cache]
+bytes_max = "3 TiB"
+name = "box-1"
 [log]
 level = "debug"
 [[host]]
@@ -488,6 +634,28 @@ index = ""
 [[host.cache_control]]
 path = "f\u00fcr \\ **.png"
 value = "no-store"
+[host.origin]
+addresses = ["[2001:db8::2]:443", "files.example.com:8443",
+  "192.0.2.9:443"]
+scheme = "https"
+host_header = "files.example.com:8443"
+ca_file = "ca/\u00fc.pem"
+tls_name = "192.0.2.9"
+connections_max = 1
+idle_max = 0
+waiters_max = 0
+failures_max = 100
+[[host.freshness]]
+path = "/a/**"
+default = "0 s"
+strip_cookies = true
+[[host.freshness]]
+path = "**"
+[[freshness]]
+path = "*.png"
+min = "90s"
+max = "90 s"
+client = "ignored"
 [[cache_control]]
 path = "*"
 value = 'a "quoted\" value'

@@ -6,11 +6,13 @@
 //! Invariants: two keys never share a file name; the table never exceeds its capacity.
 //! Not here: opening and mapping (`sys`), HTTP (`http`), watching the tree (`daemon::tree`).
 
+pub mod flight;
 pub mod freshness;
 pub mod key;
 pub mod name;
 pub mod pattern;
 pub mod purge;
+pub mod record;
 pub mod residency;
 pub mod table;
 pub mod way_out;

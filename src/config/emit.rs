@@ -6,8 +6,9 @@
 //! `COLUMNS_MAX` wide where the values allow it.
 //! Not here: how a single value is written (`kinds.rs`, `lists.rs`).
 
-use super::keys::{self, Reload, Visit};
+use super::keys::{self, PathRule, Reload, Visit};
 use super::kinds::{Emitted, Kind};
+use super::origin::{FreshnessRule, Origin};
 use super::schema::{CacheRule, Config, Host};
 
 /// One key of the reference: what `peerage` knows about it besides its meaning.
@@ -42,9 +43,17 @@ pub(super) fn print(config: &Config) -> String {
         keys::host(host, &mut rows);
         header(&mut out, "[[host]]");
         rows.rows.iter().for_each(|row| print_row(&mut out, row));
+        if let Some(origin) = &mut host.origin {
+            let mut rows = Rows::default();
+            keys::origin(origin, &mut rows);
+            header(&mut out, "[host.origin]");
+            rows.rows.iter().for_each(|row| print_row(&mut out, row));
+        }
         print_rules(&mut out, &mut host.cache_control, "host.cache_control");
+        print_rules(&mut out, &mut host.freshness, "host.freshness");
     }
     print_rules(&mut out, &mut config.cache_control, "cache_control");
+    print_rules(&mut out, &mut config.freshness, "freshness");
     out
 }
 
@@ -69,9 +78,11 @@ pub(super) fn reference() -> Vec<KeyNote> {
     let mut rows = Rows::default();
     keys::walk(&mut Config::default(), &mut rows);
     keys::host(&mut Host::default(), &mut rows);
-    for section in ["host.cache_control", "cache_control"] {
-        keys::cache_rule(&mut CacheRule::default(), section, &mut rows);
-    }
+    keys::origin(&mut Origin::default(), &mut rows);
+    CacheRule::default().walk("host.cache_control", &mut rows);
+    FreshnessRule::default().walk("host.freshness", &mut rows);
+    CacheRule::default().walk("cache_control", &mut rows);
+    FreshnessRule::default().walk("freshness", &mut rows);
     let note = |row: Row| {
         let Row { section, name, allowed, reload, .. } = row;
         KeyNote { section, name, allowed, reload }
@@ -151,10 +162,10 @@ fn print_list(out: &mut String, name: &str, list: &[String]) {
     out.push_str("\n]\n");
 }
 
-fn print_rules(out: &mut String, rules: &mut [CacheRule], section: &'static str) {
+fn print_rules(out: &mut String, rules: &mut [impl PathRule], section: &'static str) {
     for rule in rules {
         let mut rows = Rows::default();
-        keys::cache_rule(rule, section, &mut rows);
+        rule.walk(section, &mut rows);
         header(out, &format!("[[{section}]]"));
         rows.rows.iter().for_each(|row| print_row(out, row));
     }

@@ -5,23 +5,67 @@
 //! Invariants: it only looks; nothing is created, opened for writing or changed.
 //! Not here: whether ports are free (binding tells), the number of cores (the daemon asks).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::errors::{Problem, quote};
+use super::origin::Scheme;
 use super::schema::Config;
+use super::units::emit_size;
 
-/// Check the root directory and the accounts against this machine.
+/// Check the root directory, the accounts and the authorities against this machine.
 pub(super) fn check(config: &Config, passwd: &Path, group: &Path) -> Vec<Problem> {
     let server = &config.server;
     let findings = [
         ("tree.root", root(&config.tree.root)),
         ("server.user", account(&server.user, passwd, "user", "useradd --system")),
         ("server.group", account(&server.group, group, "group", "groupadd --system")),
+        ("control.group", account(&config.control.group, group, "group", "groupadd --system")),
     ];
     let problems = findings.into_iter().filter_map(|(key, finding)| Some((key, finding?)));
-    problems.map(|(key, what)| config.places.problem(key, what)).collect()
+    let mut problems: Vec<Problem> =
+        problems.map(|(key, what)| config.places.problem(key, what)).collect();
+    authorities(config, &mut problems);
+    problems
+}
+
+/// Look at the authorities of each origin; hosts often share a file, which is read once.
+fn authorities(config: &Config, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&Path, Option<String>> = BTreeMap::new();
+    for (index, host) in config.hosts.iter().enumerate() {
+        let Some(origin) = &host.origin else { continue };
+        if origin.scheme != Scheme::Https || origin.ca_file.as_os_str().is_empty() {
+            continue;
+        }
+        let finding = seen.entry(&origin.ca_file).or_insert_with(|| certificates(&origin.ca_file));
+        if let Some(what) = finding {
+            let place = format!("host[{index}].origin.ca_file");
+            problems.push(config.places.problem_at(&place, "host.origin.ca_file", what.as_str()));
+        }
+    }
+}
+
+/// A file that can be read and has a certificate in PEM; DER is what is mostly there instead.
+fn certificates(file: &Path) -> Option<String> {
+    let shown = quote(&file.to_string_lossy());
+    let mut bytes = Vec::new();
+    let read = File::open(file)
+        .and_then(|open| open.take(AUTHORITIES_BYTES_MAX + 1).read_to_end(&mut bytes));
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    match read {
+        Err(error) => Some(format!("{shown}: {error}; make it readable, or correct the path")),
+        Ok(read) if u64::try_from(read).is_ok_and(|read| read > AUTHORITIES_BYTES_MAX) => {
+            let most = emit_size(AUTHORITIES_BYTES_MAX);
+            Some(format!("{shown} is above {most}; write a file of certificates only"))
+        }
+        Ok(_) if bytes.windows(begin.len()).any(|window| window == begin) => None,
+        Ok(_) => Some(format!(
+            "{shown} has no line \"-----BEGIN CERTIFICATE-----\"; write a file of certificates \
+             in PEM"
+        )),
+    }
 }
 
 fn root(root: &Path) -> Option<String> {
@@ -52,6 +96,9 @@ fn account(name: &str, file: &Path, what: &str, command: &str) -> Option<String>
     }
     Some(format!("{quoted} is no {what} of {shown}; add it with {command} {name}, or correct it"))
 }
+
+/// A system's own bundle has 150 authorities in 250 KiB.
+const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;
 
 /// A box with more accounts than fit here keeps them elsewhere.
 const ACCOUNT_FILE_BYTES_MAX: u64 = 16 << 20;
@@ -90,9 +137,27 @@ mod tests {
         assert_eq!(check(&config, &none, &none), []);
         config.server.user = "a".to_owned();
         config.server.group = "b".to_owned();
+        config.control.group = "c".to_owned();
         config.tree.root = none.clone();
         let keys: Vec<String> =
             check(&config, &none, &none).into_iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, ["tree.root", "server.user", "server.group"]);
+        assert_eq!(keys, ["tree.root", "server.user", "server.group", "control.group"]);
+    }
+
+    #[test]
+    fn authorities_are_certificates_in_pem() {
+        let home = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = home.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let good = file("good", b"# ours\n-----BEGIN CERTIFICATE-----\nAAAA\n");
+        assert_eq!(certificates(&good), None);
+        let complaint = |path: &Path| certificates(path).unwrap();
+        assert!(complaint(&file("der", b"\x30\x82\xff")).contains("in PEM"));
+        assert!(complaint(&file("long", &vec![b'-'; (4 << 20) + 1])).contains("is above 4 MiB"));
+        assert!(complaint(home.path()).contains("make it readable"));
+        assert!(complaint(&home.path().join("none")).contains("No such file"));
     }
 }

@@ -96,8 +96,13 @@ impl Places {
     /// A problem of `key`, with the place where it was given.
     #[must_use]
     pub fn problem(&self, key: &str, what: impl Into<String>) -> Problem {
+        self.problem_at(key, key, what)
+    }
+
+    /// The same for a key of an array of tables: `place` has the index, the key has none.
+    pub(super) fn problem_at(&self, place: &str, key: &str, what: impl Into<String>) -> Problem {
         let (file, what) = (self.file.clone(), what.into());
-        Problem { file, line: self.line(key), key: key.to_owned(), what }
+        Problem { file, line: self.line(place), key: key.to_owned(), what }
     }
 }
 

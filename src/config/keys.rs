@@ -9,11 +9,16 @@
 
 use std::time::Duration;
 
-use super::kinds::{Count, Directory, Flag, Kind, Severity, Size, Text, Time, from, zero_or};
+use super::kinds::{
+    Choice, Count, Directory, Flag, Kind, Seconds, Size, Text, Time, from, zero_or,
+};
 use super::lists::{AddressOrNone, Addresses, Cores, MethodList, Texts, Types};
+use super::origin::{ClientRules, FreshnessRule, Origin, Scheme};
 use super::rules;
-use super::schema::{Admin, CacheRule, Config, Host, Limits, Log, Mime, Server, Tree};
-use super::units::{GIB, KIB};
+use super::schema::{
+    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Mime, Server, Tree,
+};
+use super::units::{GIB, KIB, TIB};
 
 /// Whether a changed key takes effect without a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +44,11 @@ pub(super) trait Visit {
 pub(super) fn walk(config: &mut Config, visit: &mut impl Visit) {
     server(&mut config.server, visit);
     tree(&mut config.tree, visit);
+    cache(&mut config.cache, visit);
     limits(&mut config.limits, visit);
     mime(&mut config.mime, visit);
     admin(&mut config.admin, visit);
+    control(&mut config.control, visit);
     log(&mut config.log, visit);
 }
 
@@ -77,6 +84,15 @@ fn tree(at: &mut Tree, v: &mut impl Visit) {
     v.key("precompressed", Live, Flag, &mut at.precompressed);
 }
 
+fn cache(at: &mut Cache, v: &mut impl Visit) {
+    v.section("cache");
+    v.key("bytes_max", Live, Size(zero_or("no bound", 0, 1024 * TIB)), &mut at.bytes_max);
+    v.key("free_bytes_min", Live, Size(from(0, 1024 * TIB)), &mut at.free_bytes_min);
+    v.key("object_bytes_max", Live, Size(from(KIB, TIB)), &mut at.object_bytes_max);
+    let name = Text(rules::cache_name, "a token of RFC 9110, 1 to 64 bytes");
+    v.key("name", Live, name, &mut at.name);
+}
+
 fn limits(at: &mut Limits, v: &mut impl Visit) {
     v.section("limits");
     v.key("header_bytes_max", Live, Size(from(KIB, 64 * KIB)), &mut at.header_bytes_max);
@@ -107,6 +123,7 @@ fn mime(at: &mut Mime, v: &mut impl Visit) {
         rule: rules::content_essence,
         what: "content types without parameters",
         example: "[\"text/html\"]",
+        count_min: 0,
         count_max: 256,
     };
     v.key("compressible", Live, compressible, &mut at.compressible);
@@ -117,14 +134,25 @@ fn mime(at: &mut Mime, v: &mut impl Visit) {
 fn admin(at: &mut Admin, v: &mut impl Visit) {
     v.section("admin");
     v.key("listen", Restart, AddressOrNone, &mut at.listen);
+    let token = "16 to 128 visible ASCII characters without blanks, or \"\" (off)";
+    v.key("purge_token", Live, Text(rules::purge_token, token), &mut at.purge_token);
+}
+
+fn control(at: &mut Control, v: &mut impl Visit) {
+    v.section("control");
+    let socket = Text(rules::socket, "an absolute path, at most 107 bytes, or \"\" (off)");
+    v.key("socket", Restart, socket, &mut at.socket);
+    let group = Text(rules::account, "a name in /etc/group, or \"\" (none)");
+    v.key("group", Restart, group, &mut at.group);
 }
 
 fn log(at: &mut Log, v: &mut impl Visit) {
     v.section("log");
-    v.key("level", Live, Severity, &mut at.level);
+    let level = Choice { what: "a level", names: &LEVELS };
+    v.key("level", Live, level, &mut at.level);
 }
 
-/// Visit the keys of one `[[host]]`, without its rules.
+/// Visit the keys of one `[[host]]`, without its origin and its rules.
 pub(super) fn host(at: &mut Host, v: &mut impl Visit) {
     v.section("host");
     v.key("name", Live, Text(rules::host_name, "a host name"), &mut at.name);
@@ -132,6 +160,7 @@ pub(super) fn host(at: &mut Host, v: &mut impl Visit) {
         rule: rules::host_name,
         what: "host names",
         example: "[\"example.com\"]",
+        count_min: 0,
         count_max: 100,
     };
     v.key("aliases", Live, aliases, &mut at.aliases);
@@ -139,12 +168,86 @@ pub(super) fn host(at: &mut Host, v: &mut impl Visit) {
     v.key("index", Live, index(), &mut at.index);
 }
 
-/// Visit the keys of one rule of `section`.
-pub(super) fn cache_rule(at: &mut CacheRule, section: &'static str, v: &mut impl Visit) {
-    v.section(section);
-    v.key("path", Live, Text(rules::pattern, "a pattern, at most 256 bytes"), &mut at.path);
-    let value = Text(rules::header_value, "visible ASCII, at most 256 bytes");
-    v.key("value", Live, value, &mut at.value);
+/// Visit the keys of one `[host.origin]`.
+pub(super) fn origin(at: &mut Origin, v: &mut impl Visit) {
+    v.section("host.origin");
+    let addresses = Texts {
+        rule: rules::origin_address,
+        what: "addresses \"NAME:PORT\", \"IP:PORT\" or \"[IPv6]:PORT\"",
+        example: "[\"192.0.2.1:8080\"]",
+        count_min: 1,
+        count_max: ADDRESS_COUNT_MAX,
+    };
+    v.key("addresses", Live, addresses, &mut at.addresses);
+    v.key("scheme", Live, Choice { what: "a scheme", names: &SCHEMES }, &mut at.scheme);
+    let host = "a host name, perhaps with a port, or \"\" (the host's own)";
+    v.key("host_header", Live, Text(rules::host_header, host), &mut at.host_header);
+    let file = "a file, relative to the directory of this one, or \"\" (the system's)";
+    v.key("ca_file", Live, Text(rules::file, file), &mut at.ca_file);
+    let name = Text(rules::host_name_or_none, "a host name, or \"\" (that of host_header)");
+    v.key("tls_name", Live, name, &mut at.tls_name);
+    v.key("connect_timeout", Live, Time(from(HUNDREDTH, MINUTE)), &mut at.connect_timeout);
+    v.key("first_byte_timeout", Live, Time(from(HUNDREDTH, HOUR)), &mut at.first_byte_timeout);
+    let between = Time(from(HUNDREDTH, HOUR));
+    v.key("between_bytes_timeout", Live, between, &mut at.between_bytes_timeout);
+    v.key("connections_max", Live, Count(from(1, 1024)), &mut at.connections_max);
+    v.key("idle_max", Live, Count(zero_or("none", 0, 1024)), &mut at.idle_max);
+    v.key("idle_timeout", Live, Time(from(TENTH, HOUR)), &mut at.idle_timeout);
+    let requests = Count(from(1, 1_000_000_000));
+    v.key("requests_per_connection", Live, requests, &mut at.requests_per_connection);
+    v.key("wait_timeout", Live, Time(from(HUNDREDTH, MINUTE)), &mut at.wait_timeout);
+    v.key("waiters_max", Live, Count(zero_or("none waits", 0, 4096)), &mut at.waiters_max);
+    v.key("failures_max", Live, Count(from(1, 100)), &mut at.failures_max);
+    v.key("down_min", Live, Time(from(TENTH, HOUR)), &mut at.down_min);
+    v.key("down_max", Live, Time(from(TENTH, HOUR)), &mut at.down_max);
+}
+
+/// A table of an array of rules, which hold for the paths that match.
+pub(super) trait PathRule: Default {
+    /// The keys it needs, each with what to write.
+    const REQUIRED: &'static [(&'static str, &'static str)];
+
+    /// Visit its keys, as keys of `section`.
+    fn walk(&mut self, section: &'static str, v: &mut impl Visit);
+}
+
+impl PathRule for CacheRule {
+    const REQUIRED: &'static [(&'static str, &'static str)] =
+        &[REQUIRED_PATH, ("value", "write value = \"public, max-age=86400\" or another")];
+
+    fn walk(&mut self, section: &'static str, v: &mut impl Visit) {
+        v.section(section);
+        v.key("path", Live, path(), &mut self.path);
+        let value = Text(rules::header_value, "visible ASCII, at most 256 bytes");
+        v.key("value", Live, value, &mut self.value);
+    }
+}
+
+impl PathRule for FreshnessRule {
+    const REQUIRED: &'static [(&'static str, &'static str)] = &[REQUIRED_PATH];
+
+    fn walk(&mut self, section: &'static str, v: &mut impl Visit) {
+        let lifetime = || Seconds(from(NONE, YEAR));
+        let stale = || Seconds(zero_or("none", NONE, YEAR));
+        v.section(section);
+        v.key("path", Live, path(), &mut self.path);
+        v.key("default", Live, lifetime(), &mut self.default);
+        v.key("min", Live, lifetime(), &mut self.min);
+        v.key("max", Live, lifetime(), &mut self.max);
+        v.key("negative", Live, lifetime(), &mut self.negative);
+        let while_revalidate = &mut self.stale_while_revalidate_max;
+        v.key("stale_while_revalidate_max", Live, stale(), while_revalidate);
+        v.key("stale_if_error", Live, stale(), &mut self.stale_if_error);
+        v.key("stale_max", Live, stale(), &mut self.stale_max);
+        v.key("ignore_query", Live, Flag, &mut self.ignore_query);
+        v.key("strip_cookies", Live, Flag, &mut self.strip_cookies);
+        let client = Choice { what: "a choice of directives", names: &CLIENT_RULES };
+        v.key("client", Live, client, &mut self.client);
+    }
+}
+
+fn path() -> Text {
+    Text(rules::pattern, "a pattern, at most 256 bytes")
 }
 
 fn index() -> Text {
@@ -154,12 +257,34 @@ fn index() -> Text {
 /// Hosts of one file: each costs a few hundred bytes per worker.
 pub(super) const HOST_COUNT_MAX: usize = 10_000;
 
+/// Addresses of one origin: a request tries each at most once, and waits as often for a connection.
+const ADDRESS_COUNT_MAX: usize = 16;
+
 /// Rules of one list: they are tried one after the other when a file is opened.
 pub(super) const RULE_COUNT_MAX: usize = 256;
 
+const REQUIRED_PATH: (&str, &str) = ("path", "write path = \"*.png\" or another pattern");
+
+const LEVELS: [(&str, Level); 4] = [
+    ("error", Level::Error),
+    ("warn", Level::Warn),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+];
+
+const SCHEMES: [(&str, Scheme); 2] = [("http", Scheme::Http), ("https", Scheme::Https)];
+
+const CLIENT_RULES: [(&str, ClientRules); 3] = [
+    ("ignored", ClientRules::Ignored),
+    ("sparing", ClientRules::Sparing),
+    ("all", ClientRules::All),
+];
+
 const NONE: Duration = Duration::ZERO;
+const HUNDREDTH: Duration = Duration::from_millis(10);
 const TENTH: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);

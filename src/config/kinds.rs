@@ -4,7 +4,8 @@
 //! Owns: nothing.                                 Thread: any, pure.
 //! Invariants: what `emit` writes, `read` takes back as the same value; a value out of its range
 //! never comes out of `read`.
-//! Not here: lists, addresses and tables (`lists.rs`), which key has which kind (`keys.rs`).
+//! Not here: lists, addresses and tables (`lists.rs`), which key has which kind, and the names of a
+//! choice (`keys.rs`).
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use toml::de::{DeInteger, DeValue};
 use super::errors::quote;
 use super::read::Report;
 use super::rules::Rule;
-use super::schema::Level;
 use super::units::{KIB, emit_count, emit_duration, emit_size, parse_duration, parse_size};
 
 /// One value of the file with its place.
@@ -132,6 +132,16 @@ impl Number for u64 {
     }
 }
 
+impl Number for u32 {
+    fn from_wide(wide: u64) -> Option<u32> {
+        u32::try_from(wide).ok()
+    }
+
+    fn to_wide(self) -> u64 {
+        self.into()
+    }
+}
+
 impl Number for usize {
     fn from_wide(wide: u64) -> Option<usize> {
         usize::try_from(wide).ok()
@@ -194,15 +204,58 @@ impl<N: Number> Kind<N> for Size {
 
 impl Kind<Duration> for Time {
     fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Duration> {
-        let read = match item.get_ref() {
-            DeValue::String(text) => parse_duration(text),
-            _ => Err(format!("{} is not a duration; write it as in \"10 s\"", describe(item))),
-        };
+        let read = duration(item);
         report.keep(item, read.and_then(|duration| self.0.check(duration, emit_duration)))
     }
 
     fn emit(&self, value: &Duration) -> Emitted {
         Emitted::Value(quoted(&emit_duration(*value)))
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed(emit_duration)
+    }
+}
+
+/// A duration of whole seconds: HTTP counts ages and lifetimes in them.
+pub(super) struct Seconds(pub(super) Bounds<Duration>);
+
+impl Seconds {
+    fn seconds(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Duration> {
+        let whole = duration(item).and_then(|duration| {
+            let floor = duration.as_secs();
+            if duration.subsec_nanos() == 0 {
+                return Ok(duration);
+            }
+            let (shown, next) = (emit_duration(duration), floor.saturating_add(1));
+            Err(format!("{shown} is not whole seconds; write \"{floor} s\" or \"{next} s\""))
+        });
+        report.keep(item, whole.and_then(|duration| self.0.check(duration, emit_duration)))
+    }
+}
+
+impl Kind<Duration> for Seconds {
+    fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Duration> {
+        self.seconds(item, report)
+    }
+
+    fn emit(&self, value: &Duration) -> Emitted {
+        Emitted::Value(quoted(&emit_duration(*value)))
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed(emit_duration)
+    }
+}
+
+/// A duration that may be left away, which is not the same as zero.
+impl Kind<Option<Duration>> for Seconds {
+    fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Option<Duration>> {
+        self.seconds(item, report).map(Some)
+    }
+
+    fn emit(&self, value: &Option<Duration>) -> Emitted {
+        value.map_or(Emitted::Absent, |value| Emitted::Value(quoted(&emit_duration(value))))
     }
 
     fn allowed(&self) -> String {
@@ -249,6 +302,21 @@ impl Kind<Option<String>> for Text {
     }
 }
 
+/// The path of a file, or none: a text whose rule lets the empty one pass.
+impl Kind<PathBuf> for Text {
+    fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
+        self.text(item, report).map(PathBuf::from)
+    }
+
+    fn emit(&self, value: &PathBuf) -> Emitted {
+        Emitted::Value(quoted(&value.to_string_lossy()))
+    }
+
+    fn allowed(&self) -> String {
+        self.1.to_owned()
+    }
+}
+
 /// A directory.
 pub(super) struct Directory;
 
@@ -277,27 +345,41 @@ impl Kind<PathBuf> for Directory {
     }
 }
 
-/// A severity.
-pub(super) struct Severity;
+/// One of a few names.
+pub(super) struct Choice<T: 'static> {
+    /// What is chosen, with its article.
+    pub(super) what: &'static str,
+    /// Every value with its name.
+    pub(super) names: &'static [(&'static str, T)],
+}
 
-impl Kind<Level> for Severity {
-    fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Level> {
+impl<T: Copy + PartialEq> Kind<T> for Choice<T> {
+    fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<T> {
         let text = string(item, report)?;
-        let level = LEVELS.iter().find(|(name, _)| *name == text).map(|(_, level)| *level);
-        let allowed = self.allowed();
+        let chosen = self.names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        let (what, allowed) = (self.what, self.allowed());
         report.keep(
             item,
-            level.ok_or_else(|| format!("{} is not a level; allowed {allowed}", quote(text))),
+            chosen.ok_or_else(|| format!("{} is not {what}; allowed {allowed}", quote(text))),
         )
     }
 
-    fn emit(&self, value: &Level) -> Emitted {
-        let name = LEVELS.iter().find(|(_, level)| level == value).map_or("info", |(name, _)| name);
+    fn emit(&self, value: &T) -> Emitted {
+        let name = self.names.iter().find(|(_, named)| named == value);
+        let (name, _) = name.expect("every value of the type is in the table of its names");
         Emitted::Value(quoted(name))
     }
 
     fn allowed(&self) -> String {
-        LEVELS.map(|(name, _)| name).join(", ")
+        self.names.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The duration of a text with a unit, or what is wrong with it.
+fn duration(item: &Item<'_>) -> Result<Duration, String> {
+    match item.get_ref() {
+        DeValue::String(text) => parse_duration(text),
+        _ => Err(format!("{} is not a duration; write it as in \"10 s\"", describe(item))),
     }
 }
 
@@ -363,10 +445,3 @@ fn whole(integer: &DeInteger<'_>, allowed: &str) -> Result<u64, String> {
 fn narrow<N: Number>(wide: u64) -> Result<N, String> {
     N::from_wide(wide).ok_or_else(|| format!("{wide} does not fit this machine; lower it"))
 }
-
-const LEVELS: [(&str, Level); 4] = [
-    ("error", Level::Error),
-    ("warn", Level::Warn),
-    ("info", Level::Info),
-    ("debug", Level::Debug),
-];

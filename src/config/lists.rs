@@ -121,6 +121,8 @@ pub(super) struct Texts {
     pub(super) what: &'static str,
     /// A list as it could stand in the file.
     pub(super) example: &'static str,
+    /// Fewest entries: 0 or 1.
+    pub(super) count_min: usize,
     /// Bound on the entries.
     pub(super) count_max: usize,
 }
@@ -140,6 +142,11 @@ impl Kind<Vec<String>> for Texts {
             list.push(text.to_owned());
             Some(())
         });
+        if sound && list.len() < self.count_min {
+            let remedy = format!("write at least one entry, as in {}", self.example);
+            report.fault(item, format!("the list is empty; {remedy}"));
+            return None;
+        }
         (bounded(list.len(), self.count_max, item, report) && sound).then_some(list)
     }
 
@@ -148,7 +155,11 @@ impl Kind<Vec<String>> for Texts {
     }
 
     fn allowed(&self) -> String {
-        format!("at most {} different {}", self.count_max, self.what)
+        let (least, most, what) = (self.count_min, self.count_max, self.what);
+        if least == 0 {
+            return format!("at most {most} different {what}");
+        }
+        format!("{least} to {most} different {what}")
     }
 }
 

@@ -10,9 +10,9 @@
 //! Differs from the house: the spanned TOML tree is walked along one table of keys (`keys.rs`)
 //! rather than derived by serde, which stops at the first error and has no ranges.
 //!
-//! Files: `schema` the values; `keys` the table of keys; `kinds`, `lists`, `units`, `rules` how
-//! values are written; `mime` the default content types; `read`, `relations`, `environment` the
-//! three stages of checking; `emit` printing and comparing; `errors` messages.
+//! Files: `schema` and `origin` the values; `keys` the table of keys; `kinds`, `lists`, `units`,
+//! `rules` how values are written; `mime` the default content types; `read`, `relations`,
+//! `environment` the three stages of checking; `emit` printing and comparing; `errors` messages.
 
 mod emit;
 mod environment;
@@ -21,6 +21,7 @@ mod keys;
 mod kinds;
 mod lists;
 mod mime;
+mod origin;
 mod read;
 mod relations;
 mod rules;
@@ -29,16 +30,19 @@ mod units;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use emit::KeyNote;
 pub use errors::{Errors, Places, Problem};
 pub use keys::Reload;
-pub use schema::{Admin, CacheRule, Config, Host, Level, Limits, Log, Methods, Mime, Server, Tree};
+pub use origin::{ClientRules, FreshnessRule, Origin, Scheme};
+pub use schema::{
+    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Methods, Mime, Server, Tree,
+};
 
-/// Read a configuration from its text. `name` is what messages call the file; a relative
-/// `tree.root` stays as it is.
+/// Read a configuration from its text. `name` is what messages call the file; relative paths stay
+/// as they are.
 ///
 /// # Errors
 /// All that is wrong with the text; where it is not TOML, only that.
@@ -46,7 +50,8 @@ pub fn parse(text: &str, name: &str) -> Result<Config, Errors> {
     read::read(text, name)
 }
 
-/// Read a configuration file. A relative `tree.root` is taken from the file's directory.
+/// Read a configuration file. A relative `tree.root` or `ca_file` is taken from the file's
+/// directory.
 ///
 /// # Errors
 /// All that is wrong with the file; where it cannot be read or is not TOML, only that.
@@ -57,11 +62,19 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
     })?;
     let mut config = parse(&text, &name)?;
     let home = path.parent().unwrap_or(Path::new(""));
-    let root = home.join(&config.tree.root);
-    config.tree.root = std::path::absolute(&root).map_err(|error| {
-        let what = format!("{}: {error}; write an absolute path", root.display());
-        Errors::new(vec![config.places.problem("tree.root", what)])
-    })?;
+    let places = &config.places;
+    config.tree.root = absolute(home, &config.tree.root)
+        .map_err(|what| Errors::new(vec![places.problem("tree.root", what)]))?;
+    for (index, host) in config.hosts.iter_mut().enumerate() {
+        let Some(origin) = &mut host.origin else { continue };
+        if origin.ca_file.as_os_str().is_empty() {
+            continue;
+        }
+        origin.ca_file = absolute(home, &origin.ca_file).map_err(|what| {
+            let place = format!("host[{index}].origin.ca_file");
+            Errors::new(vec![places.problem_at(&place, "host.origin.ca_file", what)])
+        })?;
+    }
     Ok(config)
 }
 
@@ -71,7 +84,8 @@ pub fn print(config: &Config) -> String {
     emit::print(config)
 }
 
-/// Check a configuration against this machine: the root is a directory, the accounts exist.
+/// Check a configuration against this machine: the root is a directory, the accounts exist, the
+/// authorities of origins can be read.
 #[must_use]
 pub fn check_environment(config: &Config) -> Vec<Problem> {
     environment::check(config, Path::new("/etc/passwd"), Path::new("/etc/group"))
@@ -89,6 +103,13 @@ impl Config {
     pub fn diff_restart(&self, new: &Config) -> Vec<String> {
         emit::diff_restart(self, new)
     }
+}
+
+/// A path of a file in the directory `home`, or what is wrong with it.
+fn absolute(home: &Path, path: &Path) -> Result<PathBuf, String> {
+    let path = home.join(path);
+    std::path::absolute(&path)
+        .map_err(|error| format!("{}: {error}; write an absolute path", path.display()))
 }
 
 /// The text of a file, or what is wrong with it, with the line where there is one.

@@ -12,10 +12,11 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{Errors, Places, Problem, key_name, nearest};
-use super::keys::{self, HOST_COUNT_MAX, RULE_COUNT_MAX, Reload, Visit};
+use super::keys::{self, HOST_COUNT_MAX, PathRule, RULE_COUNT_MAX, Reload, Visit};
 use super::kinds::{Item, Kind, describe};
+use super::origin::Origin;
 use super::relations;
-use super::schema::{CacheRule, Config, Host};
+use super::schema::{Config, Host};
 
 /// Read a configuration from its text; `name` is what messages call the file.
 pub(super) fn read(text: &str, name: &str) -> Result<Config, Errors> {
@@ -72,6 +73,12 @@ impl Sink {
     /// Whether a fault of `key` is known, so that its value is only its default.
     pub(super) fn has_fault(&self, key: &str) -> bool {
         self.problems.iter().any(|problem| problem.key == key)
+    }
+
+    /// The same for a key of an array of tables, which is told by its line.
+    pub(super) fn has_fault_at(&self, key: &str, line: Option<usize>) -> bool {
+        line.is_some()
+            && self.problems.iter().any(|problem| problem.line == line && problem.key == key)
     }
 }
 
@@ -251,6 +258,7 @@ fn sections(root: &DeTable<'_>, config: &mut Config, sink: &mut Sink) {
         );
     }
     config.cache_control = rules(root, "cache_control", "cache_control", sink);
+    config.freshness = rules(root, "freshness", "freshness", sink);
     for (index, item) in tables(root, "host", "host", HOST_COUNT_MAX, sink).iter().enumerate() {
         config.hosts.push(host(index, item, sink));
     }
@@ -264,33 +272,60 @@ fn host(index: usize, item: &Item<'_>, sink: &mut Sink) -> Host {
     let line = sink.line(&item.span());
     let mut reader = Reader::of_table(table, format!("host[{index}]"), sink);
     keys::host(&mut host, &mut reader);
-    reader.known.push(("host", "cache_control"));
+    // A walk over no table only learns the names, so that `addresses` beside `name` is told where
+    // it belongs.
+    reader.table = None;
+    keys::origin(&mut Origin::default(), &mut reader);
+    (reader.table, reader.section) = (Some(table), "host");
+    reader.known.extend(["origin", "cache_control", "freshness"].map(|name| ("host", name)));
     reader.refuse_unknown("host", table);
     reader.require("name", line, "write name = \"www.example.com\" or another");
     let place = format!("host[{index}].cache_control");
     host.cache_control = rules(table, "host.cache_control", &place, sink);
+    let place = format!("host[{index}].freshness");
+    host.freshness = rules(table, "host.freshness", &place, sink);
+    host.origin = origin(table, format!("host[{index}].origin"), sink);
     host
 }
 
-fn rules(
+fn origin(host: &DeTable<'_>, place: String, sink: &mut Sink) -> Option<Origin> {
+    let (key, item) = host.get_key_value("origin")?;
+    let line = sink.line(&key.span());
+    let Some(table) = item.get_ref().as_table() else {
+        let remedy = "write [host.origin] once in a host, and its keys below it";
+        sink.fault("host.origin", Some(line), format!("{} is given; {remedy}", describe(item)));
+        return None;
+    };
+    sink.places.lines.insert(place.clone(), line);
+    let mut origin = Origin::default();
+    let mut reader = Reader::of_table(table, place, sink);
+    keys::origin(&mut origin, &mut reader);
+    reader.refuse_unknown("host.origin", table);
+    reader.require("addresses", line, "write addresses = [\"192.0.2.1:8080\"] or others");
+    Some(origin)
+}
+
+fn rules<R: PathRule>(
     table: &DeTable<'_>,
     section: &'static str,
     place: &str,
     sink: &mut Sink,
-) -> Vec<CacheRule> {
+) -> Vec<R> {
     let mut list = Vec::new();
-    let items = tables(table, "cache_control", section, RULE_COUNT_MAX, sink);
+    let name = section.rsplit('.').next().unwrap_or_default();
+    let items = tables(table, name, section, RULE_COUNT_MAX, sink);
     for (index, item) in items.iter().enumerate() {
-        let mut rule = CacheRule::default();
+        let mut rule = R::default();
         let Some(table) = item.get_ref().as_table() else {
             continue;
         };
         let line = sink.line(&item.span());
         let mut reader = Reader::of_table(table, format!("{place}[{index}]"), sink);
-        keys::cache_rule(&mut rule, section, &mut reader);
+        rule.walk(section, &mut reader);
         reader.refuse_unknown(section, table);
-        reader.require("path", line, "write path = \"*.png\" or another pattern");
-        reader.require("value", line, "write value = \"public, max-age=86400\" or another");
+        for (name, remedy) in R::REQUIRED {
+            reader.require(name, line, remedy);
+        }
         list.push(rule);
     }
     list
@@ -334,4 +369,4 @@ fn header(section: &str) -> String {
 }
 
 /// The sections that are arrays of tables.
-const ARRAYS: [&str; 2] = ["host", "cache_control"];
+const ARRAYS: [&str; 3] = ["host", "cache_control", "freshness"];

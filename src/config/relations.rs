@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::errors::quote;
+use super::origin::{FreshnessRule, Origin, Scheme};
 use super::read::Sink;
 use super::schema::Config;
-use super::units::emit_size;
+use super::units::{emit_count, emit_duration, emit_size};
 
 /// Report what does not fit together.
 pub(super) fn check(config: &Config, sink: &mut Sink) {
@@ -21,6 +22,14 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     listeners_are_apart(config, sink);
     uri_fits_header(config, sink);
     hosts_differ(config, sink);
+    for (index, host) in config.hosts.iter().enumerate() {
+        let place = format!("host[{index}]");
+        if let Some(origin) = &host.origin {
+            origin_fits(origin, &format!("{place}.origin"), sink);
+        }
+        freshness_fits(&host.freshness, &place, "host.freshness", sink);
+    }
+    freshness_fits(&config.freshness, "", "freshness", sink);
 }
 
 fn workers_have_cores(config: &Config, sink: &mut Sink) {
@@ -133,6 +142,97 @@ fn hosts_differ(config: &Config, sink: &mut Sink) {
             let first = first.map(|line| format!(" (line {line})")).unwrap_or_default();
             let what = format!("{} already names a host{first}; remove one", quote(name));
             sink.fault(key, line, what);
+        }
+    }
+}
+
+fn origin_fits(origin: &Origin, place: &str, sink: &mut Sink) {
+    let at = Table { place, section: "host.origin" };
+    if origin.scheme == Scheme::Http {
+        let given = [
+            ("ca_file", origin.ca_file.as_os_str().is_empty()),
+            ("tls_name", origin.tls_name.is_empty()),
+        ];
+        for (name, _) in given.into_iter().filter(|(_, is_empty)| !is_empty) {
+            at.fault_unless_known(name, "scheme", sink, |scheme| {
+                format!(
+                    "is given with scheme = \"http\"{scheme}; write scheme = \"https\", or leave \
+                     it \"\""
+                )
+            });
+        }
+    }
+    let count = |count: usize| emit_count(u64::try_from(count).unwrap_or(u64::MAX));
+    let (idle, most) = (origin.idle_max, origin.connections_max);
+    at.ordered("idle_max", "connections_max", (idle, most), count, sink);
+    at.ordered("down_min", "down_max", (origin.down_min, origin.down_max), emit_duration, sink);
+}
+
+fn freshness_fits(rules: &[FreshnessRule], host: &str, section: &'static str, sink: &mut Sink) {
+    for (index, rule) in rules.iter().enumerate() {
+        let dot = if host.is_empty() { "" } else { "." };
+        let place = format!("{host}{dot}freshness[{index}]");
+        let at = Table { place: &place, section };
+        at.ordered("min", "max", (rule.min, rule.max), emit_duration, sink);
+        let stale = (rule.stale_if_error, rule.stale_max);
+        at.ordered("stale_if_error", "stale_max", stale, emit_duration, sink);
+    }
+}
+
+/// One table within an array, for faults of two of its keys.
+struct Table<'a> {
+    place: &'a str,
+    section: &'static str,
+}
+
+impl Table<'_> {
+    fn line(&self, name: &str, sink: &Sink) -> Option<usize> {
+        sink.places.line(&format!("{}.{name}", self.place))
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.section)
+    }
+
+    /// Complain at `name` about how it goes with `other`, whose place `what` is told, unless one of
+    /// the two has a fault already and so is only at its default.
+    fn fault_unless_known(
+        &self,
+        name: &str,
+        other: &str,
+        sink: &mut Sink,
+        what: impl FnOnce(&str) -> String,
+    ) {
+        let has_fault = |name: &str| sink.has_fault_at(&self.key(name), self.line(name, sink));
+        if has_fault(name) || has_fault(other) {
+            return;
+        }
+        let at = at_line(sink, &format!("{}.{other}", self.place));
+        let line = self.line(name, sink);
+        sink.fault(&self.key(name), line, what(&at));
+    }
+
+    /// The value of `low` is at most that of `high`; complain at one that was given.
+    fn ordered<T: PartialOrd + Copy>(
+        &self,
+        low: &str,
+        high: &str,
+        values: (T, T),
+        text: impl Fn(T) -> String,
+        sink: &mut Sink,
+    ) {
+        if values.0 <= values.1 {
+            return;
+        }
+        let (less, more) = (text(values.0), text(values.1));
+        if self.line(low, sink).is_some() {
+            self.fault_unless_known(low, high, sink, |at| {
+                format!("{less} is above {high} = {more}{at}; lower it, or raise that")
+            });
+        } else {
+            self.fault_unless_known(high, low, sink, |at| {
+                format!("{more} is below {low} = {less}{at}; raise it, or lower {low}")
+            });
         }
     }
 }

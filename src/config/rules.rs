@@ -2,7 +2,8 @@
 //!
 //! Input: one text of the configuration.   Output: nothing, or what is wrong with it, in words.
 //! Owns: nothing.                          Thread: any, pure.
-//! Invariants: a complaint begins with the text in quotes and ends with a remedy, on one line.
+//! Invariants: a complaint begins with the text in quotes (but a secret's) and ends with a remedy,
+//! on one line.
 //! Not here: lists of such texts and doubles among them (`kinds.rs`, `relations.rs`).
 //! Source: RFC 1123 2.1 (host names), RFC 9110 5.6.2 (token) and 8.3.1 (media type).
 
@@ -64,6 +65,60 @@ pub(super) fn index(text: &str) -> Result<(), String> {
     at_most(text, FILE_NAME_BYTES_MAX)
 }
 
+/// An address of an origin: a host name or an IP literal, and a port.
+pub(super) fn origin_address(text: &str) -> Result<(), String> {
+    let quoted = quote(text);
+    if text.contains("://") {
+        return Err(format!(
+            "{quoted} is a URL; write host and port as in \"192.0.2.1:8080\", and the scheme apart"
+        ));
+    }
+    let bare = text.parse::<Ipv6Addr>();
+    let Some((host, port)) = text.rsplit_once(':').filter(|_| bare.is_err()) else {
+        return without_port(text);
+    };
+    if text.ends_with(']') {
+        return without_port(text);
+    }
+    origin_port(text, port)?;
+    host_name(host)
+}
+
+/// The Host that requests ask an origin for: none, or a host name, perhaps with a port.
+pub(super) fn host_header(text: &str) -> Result<(), String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') && text.parse::<Ipv6Addr>().is_err() => {
+            origin_port(text, port)?;
+            host_name(host)
+        }
+        _ => host_name_or_none(text),
+    }
+}
+
+/// The path of a file: none, or any text that can be one.
+pub(super) fn file(text: &str) -> Result<(), String> {
+    let quoted = quote(text);
+    if let Some(char) = text.chars().find(|char| char.is_control()) {
+        return Err(format!("{quoted} has the control character {char:?}; take it out"));
+    }
+    if text.ends_with('/') {
+        return Err(format!("{quoted} ends with '/'; write the path of a file"));
+    }
+    at_most(text, PATH_BYTES_MAX)
+}
+
+/// The path of a Unix socket: none, or absolute and short.
+pub(super) fn socket(text: &str) -> Result<(), String> {
+    file(text)?;
+    if !text.is_empty() && !text.starts_with('/') {
+        return Err(format!(
+            "{} is not absolute; write a path such as \"/run/peerage/control.sock\"",
+            quote(text)
+        ));
+    }
+    at_most(text, SOCKET_PATH_BYTES_MAX)
+}
+
 /// A user or group: none, or a name as `/etc/passwd` has it.
 pub(super) fn account(text: &str) -> Result<(), String> {
     let quoted = quote(text);
@@ -84,6 +139,44 @@ pub(super) fn account(text: &str) -> Result<(), String> {
 pub(super) fn server_name(text: &str) -> Result<(), String> {
     header_text(text)?;
     at_most(text, SERVER_NAME_BYTES_MAX)
+}
+
+/// The name of a cache: a token.
+pub(super) fn cache_name(text: &str) -> Result<(), String> {
+    let quoted = quote(text);
+    if text.is_empty() {
+        return Err(format!("{quoted} is empty; write a name such as \"peerage\""));
+    }
+    let allowed = |char: char| {
+        char.is_ascii_alphanumeric() || (char.is_ascii() && "!#$%&'*+-.^_`|~".contains(char))
+    };
+    if let Some(char) = text.chars().find(|char| !allowed(*char)) {
+        return Err(format!(
+            "{quoted} has the character {char:?}; write letters, digits, '-', '.' and '_' only"
+        ));
+    }
+    at_most(text, CACHE_NAME_BYTES_MAX)
+}
+
+/// The secret of PURGE: none, or too long to be guessed. No complaint shows it: messages end in
+/// logs.
+pub(super) fn purge_token(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("the token has a blank or a character that is not visible ASCII; write 16 to \
+                    128 visible ASCII characters, or \"\" (off)"
+            .to_owned());
+    }
+    if (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) {
+        return Ok(());
+    }
+    let bytes = text.len();
+    Err(format!(
+        "the token is {bytes} bytes long; allowed {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX}, or \"\" \
+         (off)"
+    ))
 }
 
 /// The value of a header: not empty.
@@ -167,6 +260,25 @@ pub(super) fn extension(text: &str) -> Result<(), String> {
     at_most(text, EXTENSION_BYTES_MAX)
 }
 
+/// What to say of an address that has a host only.
+fn without_port(text: &str) -> Result<(), String> {
+    let quoted = quote(text);
+    if text.is_empty() {
+        return Err(format!("{quoted} is empty; write an address such as \"192.0.2.1:8080\""));
+    }
+    let host = text.parse::<Ipv6Addr>().map_or(text.to_owned(), |bare| format!("[{bare}]"));
+    Err(format!("{quoted} has no port; write it as in {}", quote(&format!("{host}:8080"))))
+}
+
+/// One spelling per port, so that doubles are found.
+fn origin_port(text: &str, port: &str) -> Result<(), String> {
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    if digits && port.parse::<u16>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("{} has no valid port; write a port from 1 to 65535 after the ':'", quote(text)))
+}
+
 fn ipv6_literal(text: &str, inner: &str) -> Result<(), String> {
     let Ok(address) = inner.parse::<Ipv6Addr>() else {
         return Err(format!(
@@ -238,11 +350,26 @@ const HOST_NAME_BYTES_MAX: usize = 253;
 /// NAME_MAX of Linux.
 const FILE_NAME_BYTES_MAX: usize = 255;
 
+/// PATH_MAX of Linux less the final NUL.
+const PATH_BYTES_MAX: usize = 4095;
+
+/// sun_path of Linux less the final NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 /// The bound of useradd(8).
 const ACCOUNT_BYTES_MAX: usize = 32;
 
 /// It is sent with every response, so it stays short.
 const SERVER_NAME_BYTES_MAX: usize = 64;
+
+/// It is sent with every response of a cache, and caches in a row add up.
+const CACHE_NAME_BYTES_MAX: usize = 64;
+
+/// 16 random characters have at least 80 bits; nobody guesses that over a network.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// It has to fit the smallest head of a request, and 128 characters hold any digest.
+const TOKEN_BYTES_MAX: usize = 128;
 
 /// Room for every directive of RFC 9111 with its largest figure, and no more: the head of a
 /// response has a bound too.
@@ -278,6 +405,41 @@ mod tests {
         }
         assert!(host_name(&"a".repeat(64)).is_err());
         assert!(host_name(&"a.".repeat(127)).is_err());
+    }
+
+    #[test]
+    fn addresses_of_origins_have_one_spelling() {
+        for text in ["a:1", "a_b.example.com:65535", "192.0.2.1:80", "[2001:db8::1]:443"] {
+            assert_eq!(origin_address(text), Ok(()), "{text}");
+            assert_eq!(host_header(text), Ok(()), "{text}");
+        }
+        for text in ["", "a", "192.0.2.1", "[2001:db8::1]"] {
+            assert_eq!(host_header(text), Ok(()), "{text}");
+            assert!(origin_address(text).is_err(), "{text}");
+        }
+        for text in ["a:", "a:0", "a:01", "a:+1", "A:1", "a:1:2", "::1:80", "[::01]:1", "u@a:1"] {
+            assert!(origin_address(text).is_err(), "{text}");
+            assert!(host_header(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_caches_are_tokens() {
+        for text in ["peerage", "box-1.example.com", "!#$%&'*+-.^_`|~"] {
+            assert_eq!(cache_name(text), Ok(()), "{text}");
+        }
+        for text in ["", "a b", "a/b", "a\"", "a:1", "a(b)", "\u{e9}", "a\0"] {
+            assert!(cache_name(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_complaint_shows_the_secret() {
+        for text in ["s3cret", "s3cret s3cret s3cret", "s3cret-s3cret-s3cr\u{e9}t"] {
+            assert!(!purge_token(text).unwrap_err().contains("s3c"), "{text}");
+        }
+        assert_eq!(purge_token(""), Ok(()));
+        assert_eq!(purge_token("0123456789abcdef"), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! Owns: values, bounded as in `keys.rs`.  Thread: any, pure.
 //! Invariants: `Config::default()` holds every key's default; only `tree.root` has none. "live"
 //! keys follow a SIGHUP, "restart" keys are read once.
-//! Not here: how a key is written (`kinds.rs`), its range as checked (`keys.rs`).
+//! Not here: origins and their answers (`origin.rs`), how a key is written (`kinds.rs`), its range
+//! as checked (`keys.rs`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use super::errors::Places;
 use super::mime;
-use super::units::{KIB, MIB};
+use super::origin::{FreshnessRule, Origin};
+use super::units::{GIB, KIB, MIB};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -26,12 +28,19 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// `[[cache_control]]`: rules for all hosts, tried after the host's own; at most 256. Live.
     pub cache_control: Vec<CacheRule>,
+    /// `[[freshness]]`: rules for the origins' answers of all hosts, tried after the host's own; at
+    /// most 256. Live.
+    pub freshness: Vec<FreshnessRule>,
+    /// `[cache]`: where the origins' answers are kept.
+    pub cache: Cache,
     /// `[limits]`: what one client may use.
     pub limits: Limits,
     /// `[mime]`: content types.
     pub mime: Mime,
-    /// `[admin]`: the listener for metrics and health.
+    /// `[admin]`: the listener for metrics and health, and PURGE.
     pub admin: Admin,
+    /// `[control]`: the socket of `peerage purge` and `peerage status`.
+    pub control: Control,
     /// `[log]`: the daemon's own messages.
     pub log: Log,
     /// Where each given key stands, for messages only; takes no part in equality.
@@ -118,8 +127,13 @@ pub struct Host {
     /// File that answers for a directory, in place of `tree.index`; "" = none. Default `None`:
     /// `tree.index` holds.
     pub index: Option<String>,
+    /// `[host.origin]`: where its files come from. Default `None`: from the tree only.
+    pub origin: Option<Origin>,
     /// `[[host.cache_control]]`: rules tried before the general ones. Default none; at most 256.
     pub cache_control: Vec<CacheRule>,
+    /// `[[host.freshness]]`: rules for its origin's answers, tried before the general ones. Default
+    /// none; at most 256.
+    pub freshness: Vec<FreshnessRule>,
 }
 
 /// The methods a host answers; GET always.
@@ -140,6 +154,23 @@ pub struct CacheRule {
     pub path: String,
     /// Value of the header. Required; visible ASCII, 1 to 256 bytes; live.
     pub value: String,
+}
+
+/// `[cache]`: what is kept of the origins' answers. All of it live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// Bytes of all stored answers; 0 = no bound but `free_bytes_min`. Default 0; at most
+    /// 1024 TiB; live.
+    pub bytes_max: u64,
+    /// Bytes of the file system that are left free. Default 1 GiB; 0 to 1024 TiB; live.
+    pub free_bytes_min: u64,
+    /// Bytes of one stored answer; a larger one is passed on, not stored. Default 1 GiB; 1 KiB
+    /// (less would store little but heads) to 1 TiB; live.
+    pub object_bytes_max: u64,
+    /// What this box is called in Cache-Status and Via. Two boxes that are each other's origin must
+    /// have different names: a box knows by its own name that a request went in a circle. Default
+    /// "peerage"; a token (RFC 9110 5.6.2), 1 to 64 bytes; live.
+    pub name: String,
 }
 
 /// `[limits]`: what one client may use.
@@ -200,12 +231,26 @@ pub struct Mime {
     pub types: BTreeMap<String, String>,
 }
 
-/// `[admin]`: the listener for metrics and health.
+/// `[admin]`: the listener for metrics and health, and PURGE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Address of the listener; in the file "ADDR:PORT", "" = off. Default 127.0.0.1:9180;
     /// restart.
     pub listen: Option<SocketAddr>,
+    /// Secret that a PURGE request has to carry; "" = PURGE off. `print` shows it as it is. Default
+    /// ""; 16 (fewer could be guessed) to 128 visible ASCII characters without blanks; live.
+    pub purge_token: String,
+}
+
+/// `[control]`: the socket of `peerage purge` and `peerage status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the Unix socket; empty = off. Default /run/peerage/control.sock; absolute, at most
+    /// 107 bytes (sun_path of Linux less its NUL); restart.
+    pub socket: PathBuf,
+    /// Group that may purge, besides root and the daemon's user; "" = none. Default ""; a name in
+    /// /etc/group; restart.
+    pub group: String,
 }
 
 /// `[log]`: the daemon's own messages. All of it live.
@@ -268,6 +313,17 @@ impl Default for Methods {
     }
 }
 
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache {
+            bytes_max: 0,
+            free_bytes_min: GIB,
+            object_bytes_max: GIB,
+            name: "peerage".to_owned(),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -302,6 +358,13 @@ impl Default for Mime {
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9180))) }
+        let listen = Some(SocketAddr::from(([127, 0, 0, 1], 9180)));
+        Admin { listen, purge_token: String::new() }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control { socket: PathBuf::from("/run/peerage/control.sock"), group: String::new() }
     }
 }

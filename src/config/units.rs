@@ -28,7 +28,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Parse a size; a bare number counts bytes.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
-    let example = "expected B, KiB, MiB or GiB, as in \"16 KiB\"";
+    let example = "expected B, KiB, MiB, GiB or TiB, as in \"16 KiB\"";
     let (number, unit) = split(text, "1536 MiB", example)?;
     let unit = if unit.is_empty() { "B" } else { unit };
     let scale = scale(unit, &SIZE_UNITS).ok_or_else(|| {
@@ -103,11 +103,13 @@ const TIME_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Units of size in bytes, the smallest first. KB is not among them: people disagree on it.
-const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB), ("TiB", TIB)];
 
 pub(super) const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 pub(super) const GIB: u64 = 1024 * MIB;
+pub(super) const TIB: u64 = 1024 * GIB;
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +148,8 @@ mod tests {
             ("1 MiB", MIB),
             ("1536 MiB", 1536 * MIB),
             ("64 GiB", 64 * GIB),
+            ("1025 GiB", 1025 * GIB),
+            ("2 TiB", 2 * TIB),
         ];
         for (text, bytes) in table {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");

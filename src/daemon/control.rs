@@ -258,6 +258,7 @@ fn keep_fixed(new: Config, old: &Config) -> Config {
     kept.tree.open_files_max = old.tree.open_files_max;
     kept.tree.hot_bytes_max = old.tree.hot_bytes_max;
     kept.limits.connections_per_worker = old.limits.connections_per_worker;
-    kept.admin.clone_from(&old.admin);
+    kept.admin.listen = old.admin.listen;
+    kept.control.clone_from(&old.control);
     kept
 }

@@ -27,10 +27,10 @@ pub enum Verdict {
 /// What a file is recognised by.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
-    /// The strong entity tag, quotes included.
+    /// The entity tag, quotes included, `W/` before a weak one; empty for none.
     pub etag: &'a [u8],
-    /// When the file was last modified, in whole seconds.
-    pub last_modified: UnixSeconds,
+    /// When the file was last modified, in whole seconds; `None` where nobody said.
+    pub last_modified: Option<UnixSeconds>,
 }
 
 /// Evaluates the conditions of `request` in the order of RFC 9110 section 13.2.2. `now` is the time
@@ -56,7 +56,7 @@ fn preconditions(request: &Request<'_, '_>, file: Validators<'_>) -> Option<Verd
             return Some(Verdict::Failed);
         }
     } else if let Some(since) = request.single("if-unmodified-since").and_then(date::parse)
-        && file.last_modified > since
+        && file.last_modified.is_some_and(|modified| modified > since)
     {
         return Some(Verdict::Failed);
     }
@@ -69,7 +69,9 @@ fn preconditions(request: &Request<'_, '_>, file: Validators<'_>) -> Option<Verd
         };
     }
     let since = request.single("if-modified-since").and_then(date::parse)?;
-    (reads && file.last_modified <= since).then_some(Verdict::NotModified)
+    // RFC 9110 13.1.3: of no account where there is no modification date.
+    let unchanged = file.last_modified.is_some_and(|modified| modified <= since);
+    (reads && unchanged).then_some(Verdict::NotModified)
 }
 
 /// RFC 9110 section 13.1.5: If-Range holds a tag or a date, and either has to match strongly.
@@ -80,12 +82,12 @@ fn range_still_wanted(request: &Request<'_, '_>, file: Validators<'_>, now: Unix
         return false;
     }
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
-        return value == file.etag;
+        return value == file.etag && !value.starts_with(b"W/");
     }
     // RFC 9110 8.8.2.2: a date is strong only where a second change within the same second would
     // have been seen, that is, where it lies at least one second before the answer's own date.
-    let strong = file.last_modified.0 < now.0;
-    strong && date::parse(value) == Some(file.last_modified)
+    let Some(modified) = file.last_modified else { return false };
+    modified.0 < now.0 && date::parse(value) == Some(modified)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,10 @@ fn matches_any<'b>(
 
 /// Walks a list of entity tags; stops at the first thing that is none.
 fn line_matches(mut line: &[u8], etag: &[u8], comparison: Comparison) -> bool {
+    let (own, own_weak) = match etag.strip_prefix(b"W/") {
+        Some(opaque) => (opaque, true),
+        None => (etag, false),
+    };
     loop {
         line = line.trim_ascii_start();
         if let Some(rest) = line.strip_prefix(b",") {
@@ -118,7 +124,7 @@ fn line_matches(mut line: &[u8], etag: &[u8], comparison: Comparison) -> bool {
         }
         let Some(end) = opaque[1..].iter().position(|byte| *byte == b'"') else { return false };
         let (tag, rest) = opaque.split_at(end + 2);
-        if tag == etag && (comparison == Comparison::Weak || !weak) {
+        if tag == own && (comparison == Comparison::Weak || !(weak || own_weak)) {
             return true;
         }
         line = rest;
@@ -144,7 +150,7 @@ mod tests {
         let Ok(Head::Complete(request, _)) = parse(text.as_bytes(), &mut space, &limits) else {
             panic!("the head is whole: {text:?}");
         };
-        evaluate(&request, Validators { etag: ETAG, last_modified: MODIFIED }, now)
+        evaluate(&request, Validators { etag: ETAG, last_modified: Some(MODIFIED) }, now)
     }
 
     fn verdict(fields: &str, method: &str) -> Verdict {

@@ -5,10 +5,13 @@
 //! Thread: any, pure.
 //! Not here: which response a request earns (`http::reply`).
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
+use arrayvec::ArrayString;
+
 use super::conditional::Validators;
-use super::date::{self, DateLine};
+use super::date::{self, DATE_LINE_BYTES, DateLine};
 use super::encoding::Coding;
 use super::range::ByteRange;
 use super::status::Status;
@@ -51,6 +54,23 @@ pub struct Description<'a> {
     pub ranges: bool,
 }
 
+/// A stored answer of an origin, as far as its response heads are made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Length of the body in bytes.
+    pub len: u64,
+    /// The origin's fields, as lines; no Content-Length, Age, Accept-Ranges or Connection.
+    pub fields: &'a [u8],
+    /// The line that tells of this cache, or nothing.
+    pub cache_status: &'a [u8],
+    /// When it was this old (RFC 9111 section 4.2.3): the time it came, and its age then.
+    pub received_at: UnixSeconds,
+    /// See `received_at`.
+    pub initial_age_seconds: u32,
+    /// Whether ranges are served.
+    pub ranges: bool,
+}
+
 /// A file's response head, written when the file is opened.
 ///
 /// ```text
@@ -67,10 +87,28 @@ pub struct Prepared {
     server_at: usize,
     etag: std::ops::Range<usize>,
     len: u64,
-    last_modified: UnixSeconds,
+    last_modified: Option<UnixSeconds>,
+    /// Set for an origin's answer: it has a Date of its own, and an age that grows instead.
+    aging: Option<Aging>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Aging {
+    received_at: UnixSeconds,
+    initial_age_seconds: u32,
+}
+
+/// Length of `Stamp`s of stored answers: `Age: `, ten places, line end.
+const AGE_LINE_BYTES: usize = 5 + 10 + 2;
+
+/// The one line of a head that changes with the second: Date, or Age. All stamps of one `Prepared`
+/// have the same length.
+pub type Stamp = ArrayString<DATE_LINE_BYTES>;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// RFC 9111 1.2.2: the largest number of seconds that a cache sends.
+const AGE_MAX: u64 = 1 << 31;
 
 impl Prepared {
     /// Writes the head of `file`.
@@ -114,7 +152,94 @@ impl Prepared {
             out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
         }
         let bytes = out.into_boxed_slice();
-        Self { bytes, type_at, coding_at, server_at, etag, len: file.len, last_modified }
+        Self {
+            bytes,
+            type_at,
+            coding_at,
+            server_at,
+            etag,
+            len: file.len,
+            last_modified: Some(last_modified),
+            aging: None,
+        }
+    }
+
+    /// Writes the head of a stored answer with status 200: the origin's fields in its order, but
+    /// for Content-Type, which comes first, and Content-Encoding, which comes second.
+    #[must_use]
+    pub fn of_stored(stored: &Stored<'_>) -> Self {
+        let mut out = Vec::with_capacity(256 + stored.fields.len());
+        out.extend_from_slice(Status::Ok.line().as_bytes());
+        put(&mut out, format_args!("Content-Length: {}\r\n", stored.len));
+        let type_at = out.len();
+        let lines = || stored.fields.split_inclusive(|byte| *byte == b'\n');
+        let is = |line: &[u8], name: &str| {
+            line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name.as_bytes()))
+                && line.get(name.len()) == Some(&b':')
+        };
+        let put_all = |out: &mut Vec<u8>, name: &str| {
+            lines().filter(|line| is(line, name)).for_each(|line| out.extend_from_slice(line));
+        };
+        put_all(&mut out, "Content-Type");
+        let coding_at = out.len();
+        put_all(&mut out, "Content-Encoding");
+        let unit = if stored.ranges { "bytes" } else { "none" };
+        put(&mut out, format_args!("Accept-Ranges: {unit}\r\n"));
+        let server_at = out.len();
+        let (mut etag, mut last_modified) = (0..0, None);
+        for line in lines() {
+            if is(line, "Content-Type") || is(line, "Content-Encoding") {
+                continue;
+            }
+            let value = |name: &str| line[name.len() + 1..].trim_ascii();
+            if is(line, "ETag") && etag.is_empty() {
+                let blank = line.len() - line["ETag:".len()..].trim_ascii_start().len();
+                let start = out.len() + blank;
+                etag = start..start + value("ETag").len();
+            } else if is(line, "Last-Modified") && last_modified.is_none() {
+                last_modified = date::parse(value("Last-Modified"));
+            }
+            out.extend_from_slice(line);
+        }
+        out.extend_from_slice(stored.cache_status);
+        Self {
+            bytes: out.into_boxed_slice(),
+            type_at,
+            coding_at,
+            server_at,
+            etag,
+            len: stored.len,
+            last_modified,
+            aging: Some(Aging {
+                received_at: stored.received_at,
+                initial_age_seconds: stored.initial_age_seconds,
+            }),
+        }
+    }
+
+    /// The line that changes with the second, at the time that `date` names.
+    #[must_use]
+    pub fn stamp(&self, date: &DateLine) -> Stamp {
+        let mut stamp = Stamp::new();
+        let Some(aging) = &self.aging else {
+            stamp.push_str(std::str::from_utf8(date.as_bytes()).expect("a date is ASCII"));
+            return stamp;
+        };
+        let resident = date.seconds().0.saturating_sub(aging.received_at.0);
+        let age = resident.saturating_add(aging.initial_age_seconds.into()).min(AGE_MAX);
+        // RFC 9110 5.5: blanks after a value are no part of it; so the line has one length.
+        write!(stamp, "Age: {age:<10}\r\n").expect("ten places are enough");
+        assert_eq!(stamp.len(), AGE_LINE_BYTES, "all stamps have one length");
+        stamp
+    }
+
+    fn finish(&self, out: &mut Vec<u8>, date: &DateLine, persistence: Persistence) {
+        if self.aging.is_none() {
+            finish(out, date, persistence);
+            return;
+        }
+        out.extend_from_slice(self.stamp(date).as_bytes());
+        finish_connection(out, persistence);
     }
 
     /// Length of the file in bytes.
@@ -129,24 +254,23 @@ impl Prepared {
         Validators { etag: &self.bytes[self.etag.clone()], last_modified: self.last_modified }
     }
 
-    /// Where in the head of a 200 (`emit_ok` with `Persistence::Keep`) the Date field's line
-    /// begins.
+    /// Where in the head of a 200 (`emit_ok` with `Persistence::Keep`) the stamp begins.
     #[must_use]
-    pub const fn date_at(&self) -> usize {
+    pub const fn stamp_at(&self) -> usize {
         self.bytes.len()
     }
 
     /// Appends the head of a 200.
     pub fn emit_ok(&self, out: &mut Vec<u8>, date: &DateLine, persistence: Persistence) {
         out.extend_from_slice(&self.bytes);
-        finish(out, date, persistence);
+        self.finish(out, date, persistence);
     }
 
     /// Appends the head of a 304. RFC 9110 section 15.4.5: validators, Cache-Control, Vary, Date.
     pub fn emit_not_modified(&self, out: &mut Vec<u8>, date: &DateLine, persistence: Persistence) {
         out.extend_from_slice(Status::NotModified.line().as_bytes());
         out.extend_from_slice(&self.bytes[self.server_at..]);
-        finish(out, date, persistence);
+        self.finish(out, date, persistence);
     }
 
     /// Appends the head of a 206 with a single range.
@@ -161,7 +285,7 @@ impl Prepared {
         put(out, format_args!("Content-Length: {}\r\n", range.len()));
         self.put_content_range(out, range);
         out.extend_from_slice(&self.bytes[self.type_at..]);
-        finish(out, date, persistence);
+        self.finish(out, date, persistence);
     }
 
     /// Appends the head of a 206 with several ranges and a body of `len` bytes in all.
@@ -177,7 +301,7 @@ impl Prepared {
         put(out, format_args!("Content-Length: {len}\r\n"));
         put(out, format_args!("Content-Type: multipart/byteranges; boundary={boundary}\r\n"));
         out.extend_from_slice(&self.bytes[self.coding_at..]);
-        finish(out, date, persistence);
+        self.finish(out, date, persistence);
     }
 
     /// Appends what stands before one part of a multipart body (RFC 9110 section 14.6).
@@ -197,6 +321,11 @@ impl Prepared {
 /// Appends Date, Connection and the empty line: the end of every head.
 pub fn finish(out: &mut Vec<u8>, date: &DateLine, persistence: Persistence) {
     out.extend_from_slice(date.as_bytes());
+    finish_connection(out, persistence);
+}
+
+/// Appends Connection and the empty line.
+pub fn finish_connection(out: &mut Vec<u8>, persistence: Persistence) {
     out.extend_from_slice(match persistence {
         Persistence::Keep => b"\r\n",
         Persistence::KeepSaid => b"Connection: keep-alive\r\n\r\n",
@@ -287,6 +416,42 @@ mod tests {
     #[test]
     fn a_tag_names_the_version() {
         assert_eq!(prepared().validators().etag, b"\"ae1b981bc490a01-a-gzip\"");
-        assert_eq!(prepared().validators().last_modified, UnixSeconds(784_111_777));
+        assert_eq!(prepared().validators().last_modified, Some(UnixSeconds(784_111_777)));
+    }
+
+    fn stored(fields: &str) -> Prepared {
+        Prepared::of_stored(&Stored {
+            len: 10,
+            fields: fields.as_bytes(),
+            cache_status: b"Cache-Status: peerage; hit\r\n",
+            received_at: UnixSeconds(784_111_700),
+            initial_age_seconds: 5,
+            ranges: true,
+        })
+    }
+
+    #[test]
+    fn a_stored_answer_keeps_its_date_and_tells_its_age() {
+        let prepared = stored(
+            "Date: then\r\netag: W/\"a\" \r\nContent-Encoding: br\r\ncontent-type: image/png\r\n\
+             Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+        );
+        let head = text(|out, date| prepared.emit_ok(out, date, Persistence::Close));
+        let expected = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\ncontent-type: image/png\r\n\
+            Content-Encoding: br\r\nAccept-Ranges: bytes\r\nDate: then\r\netag: W/\"a\" \r\n\
+            Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nCache-Status: peerage; hit\r\n\
+            Age: 83        \r\nConnection: close\r\n\r\n";
+        assert_eq!(head, expected);
+        assert_eq!(prepared.validators().etag, b"W/\"a\"");
+        assert_eq!(prepared.validators().last_modified, Some(UnixSeconds(784_111_777)));
+        let keep = text(|out, date| prepared.emit_ok(out, date, Persistence::Keep));
+        assert!(keep[prepared.stamp_at()..].starts_with("Age: 83"));
+    }
+
+    #[test]
+    fn a_stored_answer_may_have_no_validators() {
+        let validators = stored("Content-Type: a/b\r\n");
+        assert_eq!(validators.validators().etag, b"");
+        assert_eq!(validators.validators().last_modified, None);
     }
 }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::limits::PIECES_MAX;
+use crate::stdx::bytes::Bytes;
 use crate::stdx::num::{index, wide};
 
 use super::hot::Block;
@@ -21,6 +22,7 @@ enum Piece {
     Own(Range<usize>),
     File { held: usize, range: Range<usize> },
     Hot { held: usize },
+    Shared { held: usize },
 }
 
 /// A gathered send that is filled, sent (in several steps where the socket is full), and reused.
@@ -29,6 +31,7 @@ pub struct Outgoing {
     pieces: Vec<Piece>,
     held: Vec<Rc<Mapping>>,
     hot: Vec<Rc<Block>>,
+    shared: Vec<Bytes>,
     /// Own bytes up to here are in `pieces`.
     cut: usize,
     vectors: Vec<libc::iovec>,
@@ -50,6 +53,7 @@ impl Default for Outgoing {
             pieces: Vec::with_capacity(4),
             held: Vec::with_capacity(2),
             hot: Vec::with_capacity(2),
+            shared: Vec::new(),
             cut: 0,
             vectors: Vec::with_capacity(4),
             next: 0,
@@ -104,6 +108,17 @@ impl Outgoing {
         assert!(self.pieces.len() <= PIECES_MAX, "the caller keeps to PIECES_MAX");
     }
 
+    /// Appends shared bytes after the own bytes so far.
+    ///
+    /// # Panics
+    /// If there are more than `PIECES_MAX` pieces.
+    pub fn push_shared(&mut self, bytes: Bytes) {
+        self.cut_own();
+        self.shared.push(bytes);
+        self.pieces.push(Piece::Shared { held: self.shared.len() - 1 });
+        assert!(self.pieces.len() <= PIECES_MAX, "the caller keeps to PIECES_MAX");
+    }
+
     /// Says whether bytes follow by another way.
     pub const fn set_more_follows(&mut self, more: bool) {
         self.more_follows = more;
@@ -126,6 +141,8 @@ impl Outgoing {
                 }
                 // A block is as long as it says; `hot` keeps it until `reset`.
                 Piece::Hot { held } => (self.hot[*held].address(), self.hot[*held].len()),
+                // Shared bytes never change or move; `shared` keeps them until `reset`.
+                Piece::Shared { held } => (self.shared[*held].as_ptr(), self.shared[*held].len()),
             };
             let iov_base = address.cast_mut().cast();
             self.vectors.push(libc::iovec { iov_base, iov_len: len });
@@ -171,6 +188,7 @@ impl Outgoing {
         self.pieces.clear();
         self.held.clear();
         self.hot.clear();
+        self.shared.clear();
         self.vectors.clear();
         (self.cut, self.next, self.left, self.more_follows) = (0, 0, 0, false);
     }

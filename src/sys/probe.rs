@@ -8,6 +8,8 @@ use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 
+use super::uring::FGETXATTR;
+
 /// Something that peerage needs and this machine does not give, with the remedy.
 #[derive(Debug)]
 pub struct Unsupported {
@@ -65,7 +67,7 @@ impl Unsupported {
 }
 
 /// Every operation that a worker cannot do without.
-const REQUIRED: [(u8, &str); 11] = [
+const REQUIRED: [(u8, &str); 14] = [
     (opcode::AcceptMulti::CODE, "ACCEPT"),
     (opcode::RecvMulti::CODE, "RECV"),
     (opcode::Send::CODE, "SEND"),
@@ -77,6 +79,9 @@ const REQUIRED: [(u8, &str); 11] = [
     (opcode::OpenAt2::CODE, "OPENAT2"),
     (opcode::Madvise::CODE, "MADVISE"),
     (opcode::Read::CODE, "READ"),
+    (opcode::Socket::CODE, "SOCKET"),
+    (opcode::Connect::CODE, "CONNECT"),
+    (FGETXATTR, "FGETXATTR"),
 ];
 
 /// Checks that the ring's kernel knows every operation that is needed.

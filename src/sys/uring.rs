@@ -11,15 +11,18 @@
 
 #![expect(unsafe_code, reason = "submissions hold pointers; see the invariants")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use io_uring::squeue::Flags;
-use io_uring::types::{CancelBuilder, Fd, Fixed, OpenHow, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, OpenHow, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use socket2::SockAddr;
 
 use crate::limits::{COMPLETIONS, KERNEL_WORKERS_MAX, SUBMISSIONS};
 use crate::stdx::num::{count, index, narrow};
@@ -76,6 +79,18 @@ pub enum Completion {
     Opened { tag: Key, result: Result<File, Errno> },
     /// A piece of a mapping is resident, or could not be made so.
     PagedIn { tag: Key, result: Result<(), Errno> },
+    /// A socket was made, to be connected; or was not.
+    SocketMade { tag: Key, result: Result<Socket, Errno> },
+    /// A socket is connected, or is not.
+    Connected { tag: Key, result: Result<(), Errno> },
+    /// A receive into memory of the caller's ended; `Ok(0)` is the end of the stream.
+    Filled { tag: Key, buffer: Vec<u8>, result: Result<usize, Errno> },
+    /// A request to an origin was sent as far as the socket takes it.
+    RequestSent { tag: Key, outgoing: Box<Outgoing>, result: Result<usize, Errno> },
+    /// A part of a file was read; `Ok(0)` is its end.
+    FileRead { tag: Key, buffer: Vec<u8>, result: Result<usize, Errno> },
+    /// A file's extended attribute was read, or there is none.
+    AttributeRead { tag: Key, file: File, result: Result<Vec<u8>, Errno> },
     /// The doorbell was rung.
     Rung,
     /// Nothing that anybody waits for.
@@ -102,6 +117,12 @@ enum Held {
     Send { conn: Key, outgoing: Box<Outgoing> },
     Open { tag: Key, _path: CString, _how: Box<OpenHow> },
     PageIn { tag: Key, _mapping: Rc<Mapping> },
+    NewSocket { tag: Key },
+    Connect { tag: Key, _address: Box<SockAddr> },
+    Fill { tag: Key, buffer: Vec<u8> },
+    Request { tag: Key, outgoing: Box<Outgoing> },
+    ReadFile { tag: Key, buffer: Vec<u8>, _file: Arc<File> },
+    Attribute { tag: Key, file: File, buffer: Vec<u8> },
 }
 
 /// A worker's ring.
@@ -241,16 +262,7 @@ impl Ring {
         let Some(Held::Send { outgoing, .. }) = self.in_flight.find_mut(key) else {
             unreachable!("held one line up");
         };
-        let (flags, message) = outgoing.message();
-        let entry = match message {
-            Message::Run(address, len) => {
-                opcode::Send::new(Fixed(socket.0), address, narrow(len)).flags(flags).build()
-            }
-            Message::Header(header) => {
-                let flags = u32::try_from(flags).expect("message flags are positive");
-                opcode::SendMsg::new(Fixed(socket.0), header).flags(flags).build()
-            }
-        };
+        let entry = send_entry(socket, outgoing);
         self.push(entry, Kind::Held, key);
     }
 
@@ -332,6 +344,78 @@ impl Ring {
         self.push(entry, Kind::Held, key);
     }
 
+    /// Makes a socket that can be connected to `address`.
+    pub fn make_socket(&mut self, tag: Key, address: SocketAddr) {
+        let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+        let key = self.hold(Held::NewSocket { tag });
+        let entry = opcode::Socket::new(domain, kind, 0)
+            .file_index(Some(DestinationSlot::auto_target()))
+            .build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Connects `socket` to `address`.
+    pub fn connect(&mut self, tag: Key, socket: Socket, address: SocketAddr) {
+        let address = Box::new(SockAddr::from(address));
+        let (pointer, len) = (address.as_ptr().cast(), address.len());
+        let key = self.hold(Held::Connect { tag, _address: address });
+        let entry = opcode::Connect::new(Fixed(socket.0), pointer, len).build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Receives on `socket` into what `buffer` has room for behind its bytes.
+    ///
+    /// # Panics
+    /// If it has no room.
+    pub fn fill(&mut self, tag: Key, socket: Socket, buffer: Vec<u8>) {
+        let room = buffer.capacity() - buffer.len();
+        assert!(room > 0, "a receive needs room");
+        let key = self.hold(Held::Fill { tag, buffer });
+        let Some(Held::Fill { buffer, .. }) = self.in_flight.find_mut(key) else {
+            unreachable!("held one line up");
+        };
+        let pointer = buffer.spare_capacity_mut().as_mut_ptr().cast();
+        let entry = opcode::Recv::new(Fixed(socket.0), pointer, narrow(room)).build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Sends what is left of a request to an origin.
+    pub fn send_request(&mut self, tag: Key, socket: Socket, outgoing: Box<Outgoing>) {
+        let key = self.hold(Held::Request { tag, outgoing });
+        let Some(Held::Request { outgoing, .. }) = self.in_flight.find_mut(key) else {
+            unreachable!("held one line up");
+        };
+        let entry = send_entry(socket, outgoing);
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Reads from `file` at `offset` into what `buffer` has room for.
+    pub fn read_file(&mut self, tag: Key, file: &Arc<File>, offset: u64, buffer: Vec<u8>) {
+        let (fd, room) = (file.as_raw_fd(), narrow(buffer.capacity() - buffer.len()));
+        let key = self.hold(Held::ReadFile { tag, buffer, _file: Arc::clone(file) });
+        let Some(Held::ReadFile { buffer, .. }) = self.in_flight.find_mut(key) else {
+            unreachable!("held one line up");
+        };
+        let pointer = buffer.spare_capacity_mut().as_mut_ptr().cast();
+        let entry = opcode::Read::new(Fd(fd), pointer, room).offset(offset).build();
+        self.push(entry, Kind::Held, key);
+    }
+
+    /// Reads the extended attribute `name` of `file`, of at most `len_max` bytes, on a thread of
+    /// the kernel (fgetxattr(2), Linux 5.19).
+    pub fn read_attribute(&mut self, tag: Key, file: File, name: &'static CStr, len_max: usize) {
+        let fd = file.as_raw_fd();
+        let key = self.hold(Held::Attribute { tag, file, buffer: Vec::with_capacity(len_max) });
+        let Some(Held::Attribute { buffer, .. }) = self.in_flight.find_mut(key) else {
+            unreachable!("held one line up");
+        };
+        let pointer = buffer.spare_capacity_mut().as_mut_ptr().cast();
+        // FGETXATTR has the fields of STATX: descriptor, name, where to, length.
+        let entry = opcode::Statx::new(Fd(fd), name.as_ptr(), pointer).mask(narrow(len_max));
+        self.push(with_code(entry.build(), FGETXATTR), Kind::Held, key);
+    }
+
     /// Makes `range` (page-aligned start) of `mapping` resident, on a thread of the kernel.
     ///
     /// # Panics
@@ -396,6 +480,28 @@ impl Ring {
             Held::PageIn { tag, .. } => {
                 Completion::PagedIn { tag, result: check(result).map(drop) }
             }
+            Held::NewSocket { tag } => {
+                let result = check(result).map(|slot| Socket(narrow(slot)));
+                Completion::SocketMade { tag, result }
+            }
+            Held::Connect { tag, .. } => {
+                Completion::Connected { tag, result: check(result).map(drop) }
+            }
+            Held::Fill { tag, mut buffer } => {
+                let result = filled(&mut buffer, result);
+                Completion::Filled { tag, buffer, result }
+            }
+            Held::Request { tag, outgoing } => {
+                Completion::RequestSent { tag, outgoing, result: check(result) }
+            }
+            Held::ReadFile { tag, mut buffer, .. } => {
+                let result = filled(&mut buffer, result);
+                Completion::FileRead { tag, buffer, result }
+            }
+            Held::Attribute { tag, file, mut buffer } => {
+                let result = filled(&mut buffer, result).map(|_| buffer);
+                Completion::AttributeRead { tag, file, result }
+            }
         }
     }
 
@@ -434,6 +540,44 @@ impl Drop for Ring {
         // The kernel may still work on these: they are leaked, not freed.
         std::mem::forget(std::mem::replace(&mut self.in_flight, Slab::new(0)));
         std::mem::forget(std::mem::take(&mut self.rung));
+    }
+}
+
+/// One send of what is left of `outgoing`.
+fn send_entry(socket: Socket, outgoing: &mut Outgoing) -> squeue::Entry {
+    let (flags, message) = outgoing.message();
+    match message {
+        Message::Run(address, len) => {
+            opcode::Send::new(Fixed(socket.0), address, narrow(len)).flags(flags).build()
+        }
+        Message::Header(header) => {
+            let flags = u32::try_from(flags).expect("message flags are positive");
+            opcode::SendMsg::new(Fixed(socket.0), header).flags(flags).build()
+        }
+    }
+}
+
+/// Says that the kernel wrote into `buffer`'s room, as its result tells.
+fn filled(buffer: &mut Vec<u8>, result: i32) -> Result<usize, Errno> {
+    let count = check(result)?;
+    assert!(count <= buffer.capacity() - buffer.len(), "the kernel keeps to the room it was given");
+    // SAFETY: the kernel wrote that many bytes behind the buffer's own, within its capacity.
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok(count)
+}
+
+/// The operation FGETXATTR (linux/io_uring.h), which the crate has no type for.
+pub(super) const FGETXATTR: u8 = 43;
+
+/// The same submission with another operation code.
+fn with_code(entry: squeue::Entry, code: u8) -> squeue::Entry {
+    const _: () = assert!(size_of::<squeue::Entry>() == 64);
+    // SAFETY: an entry is the kernel's 64-byte structure of integers (`repr(C)`, the size is
+    // asserted), whose first byte is the operation code; all bytes are valid before and after.
+    unsafe {
+        let mut bytes: [u8; 64] = std::mem::transmute(entry);
+        bytes[0] = code;
+        std::mem::transmute(bytes)
     }
 }
 

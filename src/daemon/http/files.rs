@@ -103,7 +103,8 @@ impl Version {
         let mut hot = self.hot.borrow_mut();
         if let Some(block) = &*hot {
             if block.date.get() != seconds {
-                if !block.patch_head(self.prepared.date_at(), date.as_bytes()) {
+                if !block.patch_head(self.prepared.stamp_at(), self.prepared.stamp(date).as_bytes())
+                {
                     return None;
                 }
                 block.date.set(seconds);

@@ -301,7 +301,13 @@ impl Worker {
                 self.shared.ring.listen_for(&self.doorbell);
                 self.is_rung = true;
             }
-            Completion::Nothing => {}
+            Completion::SocketMade { .. }
+            | Completion::Connected { .. }
+            | Completion::Filled { .. }
+            | Completion::RequestSent { .. }
+            | Completion::FileRead { .. }
+            | Completion::AttributeRead { .. }
+            | Completion::Nothing => {}
         }
     }
 
