@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod control;
+pub mod control_socket;
 pub mod counters;
 pub mod http;
 pub mod logger;
@@ -12,5 +13,6 @@ pub mod names;
 pub mod purges;
 pub mod settings;
 pub mod start;
+pub mod status;
 pub mod topology;
 pub mod tree;

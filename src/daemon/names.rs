@@ -32,6 +32,8 @@ pub enum NameError {
     Path,
     /// A prefix or pattern has a query.
     Query,
+    /// The query holds what no URL has.
+    Malformed,
     /// The name would be too long.
     TooLong,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for NameError {
                 write!(out, "the server refuses this path, so no file is its own; {form}")
             }
             Self::Query => out.write_str("a prefix is of paths; leave ? and what follows out"),
+            Self::Malformed => write!(out, "the query is malformed, so no file is its own; {form}"),
             Self::TooLong => out.write_str("the name would be too long, so no file is its own"),
         }
     }
@@ -71,10 +74,10 @@ pub enum Whose {
 /// What keeps it from having one.
 pub fn key(settings: &Settings, url: &str, whose: Whose) -> Result<Key, NameError> {
     let (authority, path) = split(url)?;
-    key_at(settings, authority, path, whose)
+    key_at(settings, authority, path, query_of(url), whose)
 }
 
-/// The key of `path` (still percent-encoded) at the host that `authority` means.
+/// The key of `path` (still percent-encoded) and `query` at the host that `authority` means.
 ///
 /// # Errors
 /// As above.
@@ -82,16 +85,18 @@ pub fn key_at(
     settings: &Settings,
     authority: &[u8],
     path: &[u8],
+    query: Option<&[u8]>,
     whose: Whose,
 ) -> Result<Key, NameError> {
     let mut foreign = HostName::new();
     let (site, directory) = site(settings, authority, whose, &mut foreign)?;
     let mut path = decode(path)?;
+    let query = query.filter(|_| settings.query_counts(directory, &path));
     // A directory's own URL is answered by its index file, where one is configured.
     if path.ends_with(b"/") {
         path.try_extend_from_slice(site.index.as_bytes()).map_err(|_| NameError::TooLong)?;
     }
-    emit(directory, &path)
+    emit(directory, &path, query)
 }
 
 /// The key of `url` where nothing is configured: its host's own name is the directory.
@@ -101,7 +106,7 @@ pub fn key_at(
 pub fn plain_key(url: &str) -> Result<Key, NameError> {
     let (authority, path) = split(url)?;
     let host = normalize(authority).ok_or(NameError::Host)?;
-    emit(&host, &decode(path)?)
+    emit(&host, &decode(path)?, None)
 }
 
 /// What the names of all URLs that begin with `url` begin with. Where a byte's spelling depends on
@@ -117,7 +122,7 @@ pub fn prefix(settings: &Settings, url: &str) -> Result<Box<[u8]>, NameError> {
     let mut foreign = HostName::new();
     let (_, directory) = site(settings, authority, Whose::Configured, &mut foreign)?;
     let path = decode(path)?;
-    let key = emit(directory, &path)?;
+    let key = emit(directory, &path, None)?;
     let start = key.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     if path.ends_with(b"/") {
         // `%_index` stands for the empty last part.
@@ -208,12 +213,18 @@ fn site<'a>(
     }
 }
 
-/// Authority and path of a URL. Files are served whatever the query, so it is no part of names.
+/// Authority and path of a URL.
 fn split(url: &str) -> Result<(&[u8], &[u8]), NameError> {
     match parse(Method::Get, url) {
         Ok(Target::Path { authority: Some(authority), path }) => Ok((authority, path)),
         _ => Err(NameError::Form),
     }
+}
+
+/// What follows the first question mark.
+#[must_use]
+pub fn query_of(url: &str) -> Option<&[u8]> {
+    url.split_once('?').map(|(_, query)| query.as_bytes())
 }
 
 /// Files whose names begin with a dot have names, whether they are served or not.
@@ -223,12 +234,12 @@ fn decode(path: &[u8]) -> Result<ArrayVec<u8, KEY_BYTES_MAX>, NameError> {
     Ok(decoded)
 }
 
-fn emit(directory: &str, path: &[u8]) -> Result<Key, NameError> {
+fn emit(directory: &str, path: &[u8], query: Option<&[u8]>) -> Result<Key, NameError> {
     let mut key = Key::new();
-    let done = name::emit(directory, path, None, Marks::default(), &mut key);
+    let done = name::emit(directory, path, query, Marks::default(), &mut key);
     done.map_err(|error| match error {
         Unnamed::TooLong => NameError::TooLong,
-        Unnamed::MalformedQuery => NameError::Query,
+        Unnamed::MalformedQuery => NameError::Malformed,
     })?;
     Ok(key)
 }

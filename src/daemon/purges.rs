@@ -245,7 +245,14 @@ impl Purges {
 
     /// `asker` wants to know what would be done for a request of `url`, whose name is `key`.
     pub fn begin_why(&mut self, asker: Asker, url: &str, key: Key) {
-        if let Some(outcome) = self.refusal() {
+        let outcome = match self.refusal() {
+            Some(Outcome::NoOrigin) => Some(Outcome::Explained {
+                lines: vec![format!("name {}", String::from_utf8_lossy(&key))],
+                decision: "no host has an origin: that file of the tree is served, or 404".into(),
+            }),
+            refusal => refusal,
+        };
+        if let Some(outcome) = outcome {
             self.actions.push_back(Action::Answer { asker, outcome });
             return;
         }

@@ -151,6 +151,13 @@ impl Settings {
         }
     }
 
+    /// Whether the query is a part of the names of files for `path` (decoded) in `directory`. What
+    /// lies in the tree is served whatever the query.
+    #[must_use]
+    pub const fn query_counts(&self, _directory: &str, _path: &[u8]) -> bool {
+        false
+    }
+
     /// The host directory and the path of a key.
     #[must_use]
     pub fn split<'a>(&self, key: &'a [u8]) -> (&'a [u8], &'a [u8]) {

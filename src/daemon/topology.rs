@@ -4,7 +4,7 @@
 //! thread     core            owns
 //! http-N     one each        a listener per address, its connections, its open files
 //! tree       any             the watch on the tree, the epoch of memory reclaim
-//! control    any (main)      signals, the admin listener, the life cycle
+//! control    any (main)      signals, the admin listener, the control socket
 //!
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"

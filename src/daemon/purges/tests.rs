@@ -56,9 +56,15 @@ fn without_a_store_nothing_is_purged() {
     let mut purges = Purges::new(1, false);
     let asker = Asker::Admin(1);
     purges.begin(asker, vec![key("/h/a")]);
-    purges.begin_why(asker, "http://h/a", Key::new());
     let answer = Action::Answer { asker, outcome: Outcome::NoOrigin };
-    assert_eq!(actions(&mut purges), [answer.clone(), answer]);
+    assert_eq!(actions(&mut purges), [answer]);
+    purges.begin_why(asker, "http://h/a", Key::try_from(&b"/h/a"[..]).unwrap());
+    let Some(Action::Answer { outcome: Outcome::Explained { lines, .. }, .. }) =
+        purges.poll_action()
+    else {
+        panic!("it says why");
+    };
+    assert_eq!(lines, ["name /h/a"]);
 }
 
 #[test]
