@@ -1,7 +1,8 @@
-//! `peerage cache path URL` and `peerage cache url FILE`: the mapping of URLs to files, both ways.
+//! `peerage cache path URL` and `peerage cache url FILE`: the mapping of URLs to files, both ways;
+//! `peerage cache why URL`: what a running daemon would answer.
 //!
 //! Thread: main.
-//! Not here: the mapping (`cache::name`).
+//! Not here: the mapping (`cache::name`, `daemon::names`), the decision (`daemon`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,12 +10,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 
+use crate::admin::control::Command;
 use crate::cache::key::{self, Key};
 use crate::cache::name::{self, Named};
 use crate::config::{self, Config};
 use crate::daemon::names::{self, Whose};
 use crate::daemon::settings::Settings;
 use crate::http::hosts::normalize;
+
+use super::client::Daemon;
 
 /// Questions about the tree.
 #[derive(Debug, clap::Args)]
@@ -41,6 +45,13 @@ enum Question {
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Print what the running daemon would answer to a request now, and why.
+    Why {
+        /// As in http://www.example.com/logo.gif.
+        url: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 impl Cache {
@@ -53,6 +64,9 @@ impl Cache {
             Question::Url { file, config } => {
                 let config = config.as_deref().map(config::load).transpose()?;
                 println!("{}", url_of(file, config.as_ref())?);
+            }
+            Question::Why { url, daemon } => {
+                daemon.connect()?.ask_briefly(&Command::Why(url.clone()))?;
             }
         }
         Ok(())
