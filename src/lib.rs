@@ -5,7 +5,7 @@
 //! the table of who may name whom.
 //!
 //! ```text
-//!                signals, admin listener
+//!            signals, admin listener, control socket
 //!                        |
 //!                  +-----v-----+    reload, drain      +--------------------------------+
 //!                  |  control  |---------------------->|  http-0 .. http-N-1            |
@@ -24,7 +24,7 @@
 //! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
 //! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
 //! | `tls` | core | the client's side of one TLS connection, to an origin |
-//! | `admin` | core | the text of the metrics |
+//! | `admin` | core | the text of the metrics, the control socket's protocol |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
 //! | `daemon` | daemon | every thread and queue (`daemon::topology`), the workers, the life cycle |

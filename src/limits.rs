@@ -146,6 +146,24 @@ pub const WATCHES_MAX: usize = 1 << 20;
 /// Connections to the admin listener at once. Beyond: the oldest is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 
+/// Connections to the control socket at once; anybody on the box may open some. Beyond: the oldest
+/// idle one is closed, one of an operator only for another operator's.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+
+/// Longest line of the control socket, in bytes without its end: two URLs of the longest file name,
+/// or a hundred common ones. Beyond: an error, and the connection is closed.
+pub const CONTROL_LINE_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!(CONTROL_LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "any file's URL fits a line");
+
+/// Requests to purge (or to say why) that are known at once; each may hold as many purges as a line
+/// or a head has room for. An operator sends one, a script a few. Beyond: "busy", to try again.
+pub const PURGE_REQUESTS_MAX: usize = 16;
+
+/// Purges under way at once, of all requests: each costs every worker two messages. Beyond: they
+/// wait in order.
+pub const PURGES_MAX: usize = 16;
+const _: () = assert!(2 * PURGES_MAX < WORKER_QUEUE / 8, "purges leave the queue to the tree");
+
 /// File descriptors kept for what is not a connection or an open large file: listeners, rings,
 /// standard streams, event descriptors, and the short life between open and map.
 pub const DESCRIPTORS_RESERVED: u64 = 512;

@@ -108,8 +108,9 @@ fn emit_segment(segment: &[u8], part: &mut Vec<u8>) {
     }
 }
 
-/// Whether a `%` before `rest` would be taken for an escape or a mark.
-fn reads_as_more(rest: &[u8]) -> bool {
+/// Whether a `%` before `rest` would be taken for an escape or a mark, so that it is written `%25`.
+#[must_use]
+pub fn reads_as_more(rest: &[u8]) -> bool {
     match rest {
         [b'_', ..] => true,
         [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),

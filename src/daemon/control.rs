@@ -1,10 +1,12 @@
-//! The life of the daemon after its start: signals, workers' words, the admin listener.
+//! The life of the daemon after its start: signals, workers' words, the admin listener, the control
+//! socket.
 //!
-//! Input: signals, `FromWorker` messages, admin connections.   Output: orders to the workers.
-//! Owns: the configuration in force.   Thread: main, as `control`.
+//! Input: signals, `FromWorker` messages, operators' connections.   Output: orders to the workers.
+//! Owns: the configuration in force, the purges under way.   Thread: main, as `control`.
 //! Differs from the house's rule that a thread sleeps in its ring: nothing here is hot, and poll(2)
 //! reads more easily.
-//! Not here: starting (`daemon::start`), the numbers (`daemon::counters`).
+//! Not here: starting (`daemon::start`), the numbers (`daemon::counters`), the order of a purge
+//! (`daemon::purges`).
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::admin::control::{Answer, Command, HELP};
 use crate::admin::metrics::{Exposition, Kind};
 use crate::config::{self, Config};
 use crate::sys::clock::Clock;
@@ -21,14 +24,17 @@ use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::wait_readable;
 use crate::time::{Duration, Instant};
 
-use super::admin::{Admin, Facts};
+use super::admin::{self, Admin, Facts};
+use super::control_socket::{ConnId, ControlSocket};
 use super::counters::{self, Counters};
 use super::http::{FromWorker, ToWorker, TreeState};
-use super::logger;
+use super::names::{self, Whose};
+use super::purges::{self, Action, Asker, Outcome, Purges};
 use super::settings::Settings;
 use super::store::ToStore;
 use super::topology::{ControlEnd, StoreLine, TreeLine, WorkerLine};
 use super::tree::TreeCounters;
+use super::{logger, status};
 
 /// What control is given.
 pub struct Parts {
@@ -38,6 +44,10 @@ pub struct Parts {
     pub end: ControlEnd,
     /// The admin listener, if any.
     pub admin: Option<Admin>,
+    /// The control socket, if any.
+    pub socket: Option<ControlSocket>,
+    /// What the workers were started with.
+    pub settings: Arc<Settings>,
     /// The workers.
     pub workers: Vec<WorkerLine>,
     /// What they count.
@@ -60,11 +70,20 @@ pub struct Control {
     config: Config,
     file: Option<PathBuf>,
     clock: Clock,
+    started: Instant,
+    purges: Purges,
     ready: usize,
     drained: usize,
     /// When the workers are told to end at once; set by the first order to stop.
     deadline: Option<Instant>,
     reloads: [u64; 2],
+}
+
+/// Which of what is waited for has something to say.
+struct Ready {
+    doorbell: bool,
+    admin: Vec<bool>,
+    socket: Vec<bool>,
 }
 
 /// How long workers have to obey an order to end at once.
@@ -75,7 +94,20 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, config: Config, file: Option<PathBuf>) -> Self {
         let clock = Clock::default();
-        Self { parts, config, file, clock, ready: 0, drained: 0, deadline: None, reloads: [0; 2] }
+        // Nothing is fetched yet: there is no store to purge.
+        let purges = Purges::new(parts.workers.len(), false);
+        Self {
+            parts,
+            config,
+            file,
+            clock,
+            started: clock.now(),
+            purges,
+            ready: 0,
+            drained: 0,
+            deadline: None,
+            reloads: [0; 2],
+        }
     }
 
     /// Runs until all workers have ended.
@@ -85,7 +117,7 @@ impl Control {
     pub fn run(mut self) -> Result<(), String> {
         while self.drained < self.parts.workers.len() {
             let ready = self.wait()?;
-            if ready.get(1) == Some(&true) {
+            if ready.doorbell {
                 self.parts.end.doorbell.clear();
             }
             while let Ok((number, word)) = self.parts.end.inbox.try_recv() {
@@ -94,7 +126,11 @@ impl Control {
             while let Some(signal) = self.parts.signals.take() {
                 self.handle_signal(signal);
             }
-            self.serve_admin(&ready);
+            self.serve_admin(&ready.admin);
+            if let Some(socket) = &mut self.parts.socket {
+                socket.handle(self.clock.now(), &ready.socket);
+            }
+            self.carry_out();
             let now = self.clock.now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return self.stop_now();
@@ -108,15 +144,23 @@ impl Control {
         Ok(())
     }
 
-    fn wait(&self) -> Result<Vec<bool>, String> {
+    fn wait(&self) -> Result<Ready, String> {
         let parts = &self.parts;
+        let admin = parts.admin.iter().flat_map(Admin::sources).collect::<Vec<_>>();
+        let socket = parts.socket.iter().flat_map(ControlSocket::sources);
+        let first_of_socket = 2 + admin.len();
         let mut sources = vec![(parts.signals.as_fd(), false), (parts.end.doorbell.as_fd(), false)];
-        sources.extend(parts.admin.iter().flat_map(Admin::sources));
+        sources.extend(admin);
+        sources.extend(socket);
         let timeout = match self.deadline {
             Some(deadline) => deadline.since(self.clock.now()).min(Duration::from_millis(100)),
             None => Duration::from_secs(1),
         };
-        wait_readable(&sources, timeout).map_err(|error| format!("poll failed: {error}"))
+        let mut ready =
+            wait_readable(&sources, timeout).map_err(|error| format!("poll failed: {error}"))?;
+        let socket = ready.split_off(first_of_socket);
+        let admin = ready.split_off(2);
+        Ok(Ready { doorbell: ready[1], admin, socket })
     }
 
     fn handle_word(&mut self, number: usize, word: FromWorker) -> Result<(), String> {
@@ -216,6 +260,7 @@ impl Control {
         if !settings.origins.is_empty() && self.parts.store.is_none() {
             log::warn!("SIGHUP: the first origin needs a restart before its answers are stored");
         }
+        self.parts.settings = Arc::clone(&settings);
         for worker in &self.parts.workers {
             worker.order(ToWorker::Settings(Arc::clone(&settings)));
         }
@@ -226,13 +271,99 @@ impl Control {
         notify("READY=1");
     }
 
+    fn is_ready(&self) -> bool {
+        self.ready == self.parts.workers.len() && self.deadline.is_none()
+    }
+
     fn serve_admin(&mut self, ready: &[bool]) {
         let now = self.clock.now();
         let Some(mut admin) = self.parts.admin.take() else { return };
-        let is_ready = self.ready == self.parts.workers.len() && self.deadline.is_none();
-        let facts = Facts { is_ready, metrics: &|| self.metrics(is_ready) };
-        admin.handle(now, ready.get(2..).unwrap_or_default(), &facts);
+        let is_ready = self.is_ready();
+        let facts = Facts {
+            is_ready,
+            metrics: &|| self.metrics(is_ready),
+            purge_token: &self.config.admin.purge_token,
+            settings: &self.parts.settings,
+        };
+        admin.handle(now, ready, &facts);
         self.parts.admin = Some(admin);
+    }
+
+    /// Does all that operators and purges ask for, until nothing is left that can be done now.
+    fn carry_out(&mut self) {
+        loop {
+            if let Some((id, command)) =
+                self.parts.socket.as_mut().and_then(ControlSocket::poll_command)
+            {
+                self.obey(id, &command);
+            } else if let Some((id, purges)) = self.parts.admin.as_mut().and_then(Admin::poll_order)
+            {
+                self.purges.begin(Asker::Admin(id.0), purges);
+            } else if let Some(action) = self.purges.poll_action() {
+                self.act(action);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, id: ConnId, command: &Command) {
+        let asker = Asker::Socket(id.0);
+        let answer = match command {
+            Command::Ping => Answer::ok("pong"),
+            Command::Help => Answer::ok("").with_lines(HELP.map(str::to_owned)),
+            Command::Status => {
+                let is_ready = self.is_ready();
+                let uptime = self.clock.now().since(self.started);
+                let metrics = self.metrics(is_ready);
+                Answer::ok("").with_lines(status::lines(&metrics, uptime, is_ready))
+            }
+            Command::Purge { soft, target } => {
+                match purges::plan(&self.parts.settings, target, *soft) {
+                    Ok(purges) => {
+                        self.purges.begin(asker, purges);
+                        return;
+                    }
+                    Err(error) => Answer::error(error),
+                }
+            }
+            Command::Why(url) => match names::key(&self.parts.settings, url, Whose::Served) {
+                Ok(key) => {
+                    self.purges.begin_why(asker, url, key);
+                    return;
+                }
+                Err(error) => Answer::error(format!("{url}: {error}")),
+            },
+        };
+        let now = self.clock.now();
+        if let Some(socket) = &mut self.parts.socket {
+            socket.answer(now, id, &answer);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Answer { asker, outcome } => self.tell(asker, outcome),
+            Action::TellWorkers { .. } | Action::TellStore { .. } | Action::AskWhy { .. } => {
+                unreachable!("`Purges` was told that there is no store");
+            }
+        }
+    }
+
+    fn tell(&mut self, asker: Asker, outcome: Outcome) {
+        let now = self.clock.now();
+        match asker {
+            Asker::Socket(id) => {
+                if let Some(socket) = &mut self.parts.socket {
+                    socket.answer(now, ConnId(id), &outcome.answer());
+                }
+            }
+            Asker::Admin(id) => {
+                if let Some(admin) = &mut self.parts.admin {
+                    admin.answer(now, admin::ConnId(id), &outcome);
+                }
+            }
+        }
     }
 
     fn metrics(&self, is_ready: bool) -> String {

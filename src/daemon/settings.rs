@@ -199,6 +199,23 @@ impl Settings {
         Ok((&self.sites[default], &self.sites[default].directory))
     }
 
+    /// What holds for the host that the configuration names so, and its directory; no other host's
+    /// stands in for it.
+    #[must_use]
+    pub fn configured(&self, authority: &[u8]) -> Option<(&SiteSettings, &str)> {
+        match self.hosts.find(authority) {
+            Ok(Site::Known(host)) => Some((&self.sites[host], &self.sites[host].directory)),
+            _ => None,
+        }
+    }
+
+    /// Whether the query is a part of the names of files for `path` (decoded) in `directory`. What
+    /// lies in the tree is served whatever the query.
+    #[must_use]
+    pub const fn query_counts(&self, _directory: &str, _path: &[u8]) -> bool {
+        false
+    }
+
     /// The host directory and the path of a key.
     #[must_use]
     pub fn split<'a>(&self, key: &'a [u8]) -> (&'a [u8], &'a [u8]) {

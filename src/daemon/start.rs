@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,16 +20,18 @@ use crate::limits::{
 };
 use crate::stdx::num::index;
 use crate::sys::affinity;
+use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::{map_count_max, memory_bytes, raise_descriptor_limit, random_seed};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
 use crate::sys::tree::open_root;
-use crate::sys::user::{become_user, forbid_new_privileges};
+use crate::sys::user::{become_user, forbid_new_privileges, group_id};
 use crate::time::Duration;
 
 use super::control::{Control, Parts};
+use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
@@ -136,8 +139,17 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
         failed("tree.root", config, what)
     })?;
     let crew = Crew::recruit(config, &cores, shares, listeners)?;
+    // Last of all: who fails above must not leave a socket behind.
+    let doors = Doors { admin, socket: bind_socket(config) };
     give_up_rights(config, file)?;
-    crew.work(config, file, signals, admin, addresses)
+    crew.work(config, file, signals, doors, addresses)
+}
+
+/// Where operators come in: bound before rights are given up.
+struct Doors {
+    admin: Option<TcpListener>,
+    /// With the group that may purge, if one is configured.
+    socket: Option<(UnixListener, Option<u32>)>,
 }
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
@@ -236,7 +248,7 @@ impl Crew {
         config: &Config,
         file: Option<&Path>,
         signals: Signals,
-        admin: Option<TcpListener>,
+        doors: Doors,
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
@@ -251,7 +263,11 @@ impl Crew {
         let parts = Parts {
             signals,
             end: self.end,
-            admin: admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
+            admin: doors.admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
+            socket: doors
+                .socket
+                .map(|(listener, gid)| ControlSocket::new(listener, Operators::with_group(gid))),
+            settings: self.settings,
             workers: self.workers,
             store: self.store,
             counters: self.counters,
@@ -345,6 +361,31 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let listener = listen_patiently(address)
         .map_err(|error| bind_failed("admin.listen", address, config, &error))?;
     Ok(Some(listener))
+}
+
+/// The control socket. A box serves without one as well: it is a warning where there is none.
+fn bind_socket(config: &Config) -> Option<(UnixListener, Option<u32>)> {
+    let control = &config.control;
+    if control.socket.as_os_str().is_empty() {
+        return None;
+    }
+    let gid = match control.group.as_str() {
+        "" => None,
+        name => group_id(name).map_or_else(
+            |error| {
+                log::warn!("control.group: {error}; only root and the daemon's user may purge");
+                None
+            },
+            Some,
+        ),
+    };
+    match listen_at(&control.socket) {
+        Ok(listener) => Some((listener, gid)),
+        Err(error) => {
+            log::warn!("control.socket: {error}; running without `peerage purge` and `status`");
+            None
+        }
+    }
 }
 
 fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Error) -> StartError {

@@ -5,7 +5,7 @@
 //! http-N     one each        a listener per address, its connections, its open files
 //! tree       any             the watch on the tree, the epoch of memory reclaim
 //! store      any             temporary files, renames and removals in the tree
-//! control    any (main)      signals, the admin listener, the life cycle
+//! control    any (main)      signals, the admin listener, the control socket
 //!
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"

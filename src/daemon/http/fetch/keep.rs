@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::cache::purge::Purge;
+use crate::cache::purge::{Purge, What};
 use crate::cache::record::{Record, split_tags};
 use crate::cache::store::Put;
 use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, STORE_BEHIND_BYTES_MAX};
@@ -171,7 +171,7 @@ impl Fetches {
         if self.kept_may_match(purge) {
             self.kept.remove_where(|_, _| true, drop);
         }
-        let is_tag = purge.is_tag();
+        let is_tag = matches!(purge.what, What::Tag(_));
         let keys: Vec<Key> = self
             .fetches
             .iter()
@@ -200,7 +200,7 @@ impl Fetches {
     }
 
     pub(super) fn kept_may_match(&self, purge: &Purge) -> bool {
-        purge.is_tag() && !self.kept.is_empty()
+        matches!(purge.what, What::Tag(_)) && !self.kept.is_empty()
     }
 
     /// As `give_up_storing`; one that was handed over whole is in the store's queue before the
