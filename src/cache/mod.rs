@@ -8,10 +8,13 @@
 
 pub mod disk;
 pub mod freshness;
+pub mod inventory;
 pub mod key;
 pub mod name;
 pub mod pattern;
+pub mod purge;
 pub mod residency;
 pub mod store;
 pub mod table;
+pub mod tags;
 pub mod way_out;

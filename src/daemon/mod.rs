@@ -6,10 +6,10 @@
 pub mod admin;
 pub mod control;
 pub mod counters;
-pub mod disk;
 pub mod http;
 pub mod logger;
 pub mod settings;
 pub mod start;
+pub mod store;
 pub mod topology;
 pub mod tree;

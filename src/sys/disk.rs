@@ -3,7 +3,7 @@
 //! Thread: store; every call may wait for the device.
 //! Invariants: names are resolved below the root and through no symbolic link (openat2(2)); calls
 //! that know no such rule (rename, unlink, mkdir) are given the parent's descriptor and one part.
-//! Not here: what the errors mean (`daemon::disk`), what is stored when (`cache::store`).
+//! Not here: what the errors mean (`daemon::store`), what is stored when (`cache::store`).
 
 use std::ffi::OsStr;
 use std::fs::File;
