@@ -44,7 +44,7 @@ pub struct Purge {
 }
 
 /// What came of a purge.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Files that went (or that have to be asked for again).
     pub removed: u64,
@@ -52,9 +52,6 @@ pub struct Purged {
     pub kept: u64,
     /// Files and directories that could not be looked at or removed.
     pub failed: u64,
-    /// The names that went, for a tag only, and at most `PURGED_NAMES_MAX`: where there are fewer
-    /// than `removed`, who keeps copies lets go of all.
-    pub names: Vec<Box<[u8]>>,
 }
 
 /// Longest name of marks: `%_file`, `%_404`, `%_v` and 16 digits.

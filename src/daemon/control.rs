@@ -16,8 +16,9 @@ use std::sync::atomic::Ordering;
 
 use crate::admin::control::{Answer, Command, HELP};
 use crate::admin::metrics::{Exposition, Kind};
+use crate::cache::store::Sight;
 use crate::config::{self, Config};
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, unix_seconds};
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::notify;
 use crate::sys::signals::{Signal, Signals};
@@ -29,12 +30,12 @@ use super::control_socket::{ConnId, ControlSocket};
 use super::counters::{self, Counters};
 use super::http::{FromWorker, ToWorker, TreeState};
 use super::names::{self, Whose};
-use super::purges::{self, Action, Asker, Outcome, Purges};
+use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
-use super::store::ToStore;
+use super::store::{Limits, StoreCounters, ToStore};
 use super::topology::{ControlEnd, StoreLine, TreeLine, WorkerLine};
 use super::tree::TreeCounters;
-use super::{logger, status};
+use super::{logger, status, why};
 
 /// What control is given.
 pub struct Parts {
@@ -57,6 +58,8 @@ pub struct Parts {
     /// The store, if any host had an origin at the start.
     pub store: Option<StoreLine>,
     /// What it counts.
+    pub store_counters: Arc<StoreCounters>,
+    /// What it counts.
     pub tree_counters: Arc<TreeCounters>,
     /// What it tells without a message.
     pub tree_state: Arc<TreeState>,
@@ -72,6 +75,8 @@ pub struct Control {
     clock: Clock,
     started: Instant,
     purges: Purges,
+    /// What the store was asked to look at, for whom; bounded by `Purges`.
+    questions: Vec<(OrderId, String, Box<[u8]>)>,
     ready: usize,
     drained: usize,
     /// When the workers are told to end at once; set by the first order to stop.
@@ -94,8 +99,7 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, config: Config, file: Option<PathBuf>) -> Self {
         let clock = Clock::default();
-        // Nothing is fetched yet: there is no store to purge.
-        let purges = Purges::new(parts.workers.len(), false);
+        let purges = Purges::new(parts.workers.len(), parts.store.is_some());
         Self {
             parts,
             config,
@@ -103,6 +107,7 @@ impl Control {
             clock,
             started: clock.now(),
             purges,
+            questions: Vec::new(),
             ready: 0,
             drained: 0,
             deadline: None,
@@ -183,6 +188,18 @@ impl Control {
                 Ok(())
             }
             FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
+            FromWorker::PurgeDone { id, phase } => {
+                self.purges.handle_worker_ack(id, phase, number);
+                Ok(())
+            }
+            FromWorker::StorePurged { id, purged } => {
+                self.purges.handle_store_done(OrderId(id), purged);
+                Ok(())
+            }
+            FromWorker::StoreSaw { id, sight } => {
+                self.explain(OrderId(id), &sight);
+                Ok(())
+            }
         }
     }
 
@@ -264,6 +281,9 @@ impl Control {
         for worker in &self.parts.workers {
             worker.order(ToWorker::Settings(Arc::clone(&settings)));
         }
+        if let Some(store) = &self.parts.store {
+            store.order(ToStore::Limits(store_limits(&new)));
+        }
         logger::set_level(new.log.level);
         self.config = keep_fixed(new, &self.config);
         self.reloads[0] += 1;
@@ -344,10 +364,33 @@ impl Control {
     fn act(&mut self, action: Action) {
         match action {
             Action::Answer { asker, outcome } => self.tell(asker, outcome),
-            Action::TellWorkers { .. } | Action::TellStore { .. } | Action::AskWhy { .. } => {
-                unreachable!("`Purges` was told that there is no store");
+            Action::TellWorkers { id, phase, purge } => {
+                for worker in &self.parts.workers {
+                    worker.order(ToWorker::Purge { id, phase, purge: Arc::clone(&purge) });
+                }
+            }
+            Action::TellStore { id, purge } => {
+                if let Some(store) = &self.parts.store {
+                    store.order(ToStore::Purge { id: id.0, purge });
+                }
+            }
+            Action::AskWhy { id, url, key } => {
+                let name: Box<[u8]> = key[..].into();
+                if let Some(store) = &self.parts.store {
+                    store.order(ToStore::Look { id: id.0, name: name.clone() });
+                    self.questions.push((id, url, name));
+                }
             }
         }
+    }
+
+    /// The store saw what lies under a name that somebody asks about.
+    fn explain(&mut self, id: OrderId, sight: &Sight) {
+        let Some(at) = self.questions.iter().position(|(asked, ..)| *asked == id) else { return };
+        let (id, url, key) = self.questions.swap_remove(at);
+        let settings = &self.parts.settings;
+        let (lines, decision) = why::explain(settings, &url, &key, sight, unix_seconds());
+        self.purges.handle_why_done(id, lines, decision);
     }
 
     fn tell(&mut self, asker: Asker, outcome: Outcome) {
@@ -391,8 +434,18 @@ impl Control {
         let epoch = self.parts.tree_state.reclaim_epoch.load(Ordering::Relaxed);
         out.sample("peerage_reclaim_epochs_total", "", epoch);
         counters::expose(&self.parts.counters, &mut out);
+        if self.parts.store.is_some() {
+            self.parts.store_counters.expose(&mut out);
+        }
         out.into_text()
     }
+}
+
+/// How much may be stored.
+#[must_use]
+pub fn store_limits(config: &Config) -> Limits {
+    let bytes_max = (config.cache.bytes_max > 0).then_some(config.cache.bytes_max);
+    Limits { bytes_max, free_bytes_min: config.cache.free_bytes_min }
 }
 
 /// `new`, but for what needs a restart: that stays as it is in force, so that the next reload

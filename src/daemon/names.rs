@@ -92,8 +92,9 @@ pub fn key_at(
     let (site, directory) = site(settings, authority, whose, &mut foreign)?;
     let mut path = decode(path)?;
     let query = query.filter(|_| settings.query_counts(directory, &path));
-    // A directory's own URL is answered by its index file, where one is configured.
-    if path.ends_with(b"/") {
+    // A directory's own URL is answered by its index file, where one is configured and no origin
+    // knows better.
+    if path.ends_with(b"/") && site.origin.is_none() {
         path.try_extend_from_slice(site.index.as_bytes()).map_err(|_| NameError::TooLong)?;
     }
     emit(directory, &path, query)

@@ -112,10 +112,10 @@ impl Outcome {
     #[must_use]
     pub fn answer(self) -> Answer {
         match self {
-            Self::Purged(Purged { removed, kept, failed: 0, .. }) => {
+            Self::Purged(Purged { removed, kept, failed: 0 }) => {
                 Answer::ok(format!("purged {removed} kept {kept} failed 0"))
             }
-            Self::Purged(Purged { removed, kept, failed, .. }) => Answer::error(format!(
+            Self::Purged(Purged { removed, kept, failed }) => Answer::error(format!(
                 "purged {removed} kept {kept} failed {failed}: files could not be removed; the \
                  daemon's log says which and why"
             )),

@@ -212,8 +212,16 @@ impl Settings {
     /// Whether the query is a part of the names of files for `path` (decoded) in `directory`. What
     /// lies in the tree is served whatever the query.
     #[must_use]
-    pub const fn query_counts(&self, _directory: &str, _path: &[u8]) -> bool {
-        false
+    pub fn query_counts(&self, directory: &str, path: &[u8]) -> bool {
+        self.origin_site(directory.as_bytes())
+            .is_some_and(|site| !site.rule(path, &self.rule_default).ignore_query)
+    }
+
+    /// What holds for the host with this directory, if it has an origin.
+    #[must_use]
+    pub fn origin_site(&self, directory: &[u8]) -> Option<&SiteSettings> {
+        let mut sites = self.sites.iter();
+        sites.find(|site| site.origin.is_some() && site.directory.as_bytes() == directory)
     }
 
     /// The host directory and the path of a key.

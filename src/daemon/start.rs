@@ -14,12 +14,15 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use crate::cache::inventory::NameHash;
+use crate::cache::record;
 use crate::config::Config;
 use crate::limits::{
     DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
 };
 use crate::stdx::num::index;
 use crate::sys::affinity;
+use crate::sys::clock::unix_seconds;
 use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::{map_count_max, memory_bytes, raise_descriptor_limit, random_seed};
@@ -30,12 +33,12 @@ use crate::sys::tree::open_root;
 use crate::sys::user::{become_user, forbid_new_privileges, group_id};
 use crate::time::Duration;
 
-use super::control::{Control, Parts};
+use super::control::{Control, Parts, store_limits};
 use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
-use super::store::{Keeper, ToStore};
+use super::store::{Lines, Options, Storage, StoreCounters, ToStore};
 use super::topology::{
     ControlEnd, PeerLine, Peers, StoreLine, WorkerLine, control_queue, start_store, start_tree,
     start_worker, store_queue, worker_queues,
@@ -154,7 +157,8 @@ struct Doors {
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
-    keeper: Option<(Keeper, Receiver<ToStore>)>,
+    storage: Option<(Storage, Receiver<ToStore>)>,
+    store_counters: Arc<StoreCounters>,
     store: Option<StoreLine>,
     assignments: Vec<Assignment>,
     watcher: Watcher,
@@ -178,16 +182,15 @@ impl Crew {
         let settings = Arc::new(settings.map_err(|problem| StartError(problem.to_string()))?);
         let tree_state = Arc::new(TreeState::default());
         let tree_counters = Arc::new(TreeCounters::default());
+        let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
         let stores = (!settings.origins.is_empty()).then(store_queue);
         let (store, store_inbox) = stores.unzip();
-        let mut queues = Vec::new();
-        for _ in cores {
-            queues.push(worker_queues().map_err(|error| too_few(&error))?);
-        }
+        let queues: io::Result<Vec<_>> = cores.iter().map(|_| worker_queues()).collect();
+        let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
-        let hash_seed = random_seed();
+        let (hash_seed, name_seed) = (random_seed(), random_seed());
         let hands = cores.iter().zip(listeners).zip(queues).enumerate();
         for (number, ((core, listeners), (line, _, ends))) in hands {
             let counted = Arc::new(Counters::default());
@@ -205,12 +208,10 @@ impl Crew {
                 settings: Arc::clone(&settings),
                 tree: Arc::clone(&tree_state),
                 counters: counted,
-                inbox: ends.inbox,
-                words: ends.words,
+                ends,
                 peers: Peers::new(peers.clone(), hash_seed),
                 store: store.clone(),
-                overflow: ends.overflow,
-                doorbell: ends.doorbell,
+                name_hash: NameHash::new(name_seed),
                 control: control.clone(),
                 boundary: boundary(number),
             });
@@ -223,13 +224,19 @@ impl Crew {
             Arc::clone(&tree_state),
             Arc::clone(&tree_counters),
             workers.clone(),
+            store.clone(),
         );
-        let keeper = match store_inbox {
+        let storage = match store_inbox {
             None => None,
-            Some(inbox) => Some((keeper(config, &watched, peers, &workers)?, inbox)),
+            Some(inbox) => {
+                let lines = Lines::new(workers.clone(), peers, control.clone());
+                let counters = Arc::clone(&store_counters);
+                Some((storage(config, &watched, name_seed, lines, counters)?, inbox))
+            }
         };
         Ok(Self {
-            keeper,
+            storage,
+            store_counters,
             store,
             assignments,
             watcher,
@@ -252,8 +259,8 @@ impl Crew {
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
-        if let Some((keeper, inbox)) = self.keeper {
-            threads.push(start_store(keeper, inbox).map_err(|error| too_few(&error))?);
+        if let Some((storage, inbox)) = self.storage {
+            threads.push(start_store(storage, inbox).map_err(|error| too_few(&error))?);
         }
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
@@ -270,6 +277,7 @@ impl Crew {
             settings: self.settings,
             workers: self.workers,
             store: self.store,
+            store_counters: self.store_counters,
             counters: self.counters,
             tree,
             tree_counters: self.tree_counters,
@@ -287,13 +295,20 @@ impl Crew {
 }
 
 /// Who stores in the tree.
-fn keeper(
+fn storage(
     config: &Config,
     root: &Path,
-    peers: Vec<PeerLine>,
-    workers: &[WorkerLine],
-) -> Result<Keeper, StartError> {
-    Keeper::new(root, peers, workers.to_vec())
+    hash_seed: u64,
+    lines: Lines,
+    counters: Arc<StoreCounters>,
+) -> Result<Storage, StartError> {
+    let options = Options {
+        process: std::process::id(),
+        hash_seed,
+        tags_of: record::tags,
+        expire: |head| record::expire(head, unix_seconds()),
+    };
+    Storage::new(root, options, store_limits(config), Box::new(lines), counters)
         .map_err(|error| failed("tree.root", config, format!("{}: {error}", root.display())))
 }
 

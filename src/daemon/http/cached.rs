@@ -26,7 +26,7 @@ use crate::http::range::ByteRange;
 use crate::http::reply::{self, Context, Gather, Plan};
 use crate::http::target;
 use crate::http::{Method, Request, Status};
-use crate::limits::{HEADERS_MAX, KEY_BYTES_MAX};
+use crate::limits::{HEADERS_MAX, KEY_BYTES_MAX, USED_PERIOD_SECONDS};
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
@@ -216,23 +216,24 @@ impl Shared {
             return file();
         }
         let now = self.date.seconds();
+        if now.0.saturating_sub(version.used.get()) >= USED_PERIOD_SECONDS {
+            version.used.set(now.0);
+            self.fetches.note_used(key);
+        }
         let policy = &wanted.rule.policy;
         let plan = plan_serve(Some(&record.freshness), wanted.method, &wanted.control, now, policy);
         match plan {
             Serve::Fresh { .. } => {
-                self.counters.cache.hits.add(1);
-                file()
+                Ok(Resolved::Hit { version: Rc::clone(version), is_stale: false })
             }
             Serve::Stale { why, .. } => {
-                self.counters.cache.hits.add(1);
-                self.counters.cache.stale_served.add(1);
                 if why == StaleWhy::Revalidating && self.fetches.find(key).is_none() {
                     let stored = Some(Arc::clone(record));
                     let ask =
                         self.ask_for(request, place, wanted, key, stored, Fwd::Stale, generation)?;
                     let _begun: bool = self.begin_fetch(None, ask);
                 }
-                file()
+                Ok(Resolved::Hit { version: Rc::clone(version), is_stale: true })
             }
             Serve::Revalidate(forward) => {
                 let fwd = match forward {
@@ -355,7 +356,8 @@ impl Shared {
             .fields()
             .filter(|(name, _)| {
                 let is = |known| name.eq_ignore_ascii_case(known);
-                !is("accept-encoding") && !(strips && is("cookie"))
+                let is_left_out = is("accept-encoding") || strips && is("cookie");
+                !is_left_out
             })
             .chain([("Accept-Encoding", coding.as_bytes())]);
         let outgoing = OriginRequest {

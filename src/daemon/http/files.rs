@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::cache::freshness::status::Handled;
 use crate::cache::key;
+use crate::cache::purge::Purge;
 use crate::cache::record::Record;
 use crate::cache::residency::Residency;
 use crate::cache::table::Table;
@@ -63,6 +64,8 @@ pub struct Version {
     pub record: Option<Arc<Record>>,
     /// Precompressed siblings seen beside it when it was opened.
     pub codings: Codings,
+    /// When its use was last told to the store.
+    pub used: Cell<u64>,
     /// How often it was asked for since the arena last looked, and its copy there.
     hits: Cell<u32>,
     hot: RefCell<Option<Rc<Block>>>,
@@ -635,6 +638,7 @@ impl Files {
             prepared,
             record,
             codings,
+            used: Cell::new(0),
             hits: Cell::new(0),
             hot: RefCell::new(None),
             is_broken: Cell::new(false),
@@ -665,6 +669,7 @@ impl Files {
             prepared: prepare_stored(record, settings),
             record: Some(Arc::clone(record)),
             codings: before.codings,
+            used: Cell::new(0),
             hits: Cell::new(0),
             hot: RefCell::new(None),
             is_broken: Cell::new(false),
@@ -755,6 +760,16 @@ impl Files {
     pub fn close_dropped(&mut self, ring: &mut Ring) {
         let mut closing = self.closing.borrow_mut();
         closing.drain(..).for_each(|file| ring.close_file(file));
+    }
+
+    /// Lets go of all that a purge means.
+    pub fn purge(&mut self, purge: &Purge) {
+        let is_meant = |key: &[u8]| {
+            let name = key.iter().position(|byte| *byte == 0).map_or(key, |nul| &key[..nul]);
+            purge.matches(name)
+        };
+        self.mark_openings_stale(is_meant);
+        self.table.remove_where(|key, _| is_meant(key), drop);
     }
 
     /// Makes room in the arena, and lets those that were refused try again.

@@ -121,8 +121,6 @@ impl Fetches {
                     self.close(key);
                 }
             }
-            // Told to all workers as a change of the tree.
-            FromStore::Changed { .. } => {}
             FromStore::NotStored { id, why } => {
                 log::debug!("not stored: {why}");
                 if let Some(key) = self.by_store.remove(&id.number) {

@@ -22,11 +22,12 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::inventory::NameHash;
 use crate::cache::record::Record;
 use crate::cache::table::Table;
 use crate::http::Status;
 use crate::http::origin::pool::RequestId;
-use crate::limits::{FETCHES_MAX, FOLLOW_BYTES_MAX, KEPT_MAX};
+use crate::limits::{FETCHES_MAX, FOLLOW_BYTES_MAX, KEPT_MAX, USED_NAMES_MAX};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::process::random_seed;
@@ -35,6 +36,7 @@ use crate::time::{Instant, UnixSeconds};
 
 use super::super::counters::Counters;
 use super::super::settings::Settings;
+use super::super::store::ToStore;
 use super::super::topology::{Peers, StoreLine};
 use super::follow::{Answer, End, Follow, Verdict};
 use super::origin::Origins;
@@ -97,6 +99,9 @@ pub struct Fetches {
     now: Instant,
     peers: Peers,
     store: Option<StoreLine>,
+    name_hash: NameHash,
+    /// Names that were served since the store was last told.
+    used: Vec<u64>,
     follows: Slab<Rc<Follow>>,
     by_key: HashMap<Box<[u8]>, Key>,
     fetches: HashMap<Key, Fetch>,
@@ -121,12 +126,14 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    pub fn new(number: usize, peers: Peers, store: Option<StoreLine>) -> Self {
+    pub fn new(number: usize, peers: Peers, store: Option<StoreLine>, name_hash: NameHash) -> Self {
         Self {
             number,
             now: Instant::default(),
             peers,
             store,
+            name_hash,
+            used: Vec::new(),
             follows: Slab::new(FETCHES_MAX),
             by_key: HashMap::new(),
             fetches: HashMap::new(),
@@ -148,6 +155,24 @@ impl Fetches {
     /// Whether anything is under way whose time can run out.
     pub fn is_idle(&self) -> bool {
         self.follows.is_empty() && self.origins.is_idle()
+    }
+
+    /// `key` was served from the tree: to be remembered when something has to go.
+    pub fn note_used(&mut self, key: &[u8]) {
+        // What does not fit is said by a later hit, in a minute at the latest.
+        if self.used.len() < USED_NAMES_MAX {
+            self.used.push(self.name_hash.of(key));
+        }
+    }
+
+    fn tell_used(&mut self) {
+        if self.used.is_empty() {
+            return;
+        }
+        let hashes = std::mem::take(&mut self.used);
+        // Where its queue is full, these count as less used: the store has other troubles.
+        let _told: bool =
+            self.store.as_ref().is_some_and(|store| store.tell(ToStore::Used { hashes }));
     }
 
     /// Whether `work` has something to do.
@@ -382,6 +407,7 @@ impl Fetches {
 
     /// Looks for what nobody wants any more, and for times that have run out.
     pub fn sweep(&mut self, context: &mut Context<'_>) {
+        self.tell_used();
         self.origins.sweep(context.now, context.ring);
         let idle: Vec<Key> = self
             .fetches
