@@ -14,7 +14,7 @@ use crate::cache::name::{self, Marks, Unnamed};
 use crate::cache::pattern::Pattern;
 use crate::http::Method;
 use crate::http::hosts::{HostName, normalize};
-use crate::http::target::{Target, decode_path, parse};
+use crate::http::target::{Target, decode_long_path, decode_path, parse};
 use crate::limits::KEY_BYTES_MAX;
 
 use super::settings::{Settings, SiteSettings};
@@ -90,7 +90,7 @@ pub fn key_at(
 ) -> Result<Key, NameError> {
     let mut foreign = HostName::new();
     let (site, directory) = site(settings, authority, whose, &mut foreign)?;
-    let mut path = decode(path)?;
+    let mut path = decode(path, site.origin.is_some())?;
     let query = query.filter(|_| settings.query_counts(directory, &path));
     // A directory's own URL is answered by its index file, where one is configured and no origin
     // knows better.
@@ -107,7 +107,7 @@ pub fn key_at(
 pub fn plain_key(url: &str) -> Result<Key, NameError> {
     let (authority, path) = split(url)?;
     let host = normalize(authority).ok_or(NameError::Host)?;
-    emit(&host, &decode(path)?, None)
+    emit(&host, &decode(path, true)?, None)
 }
 
 /// What the names of all URLs that begin with `url` begin with. Where a byte's spelling depends on
@@ -122,7 +122,7 @@ pub fn prefix(settings: &Settings, url: &str) -> Result<Box<[u8]>, NameError> {
     let (authority, path) = split(url)?;
     let mut foreign = HostName::new();
     let (_, directory) = site(settings, authority, Whose::Configured, &mut foreign)?;
-    let path = decode(path)?;
+    let path = decode(path, true)?;
     let key = emit(directory, &path, None)?;
     let start = key.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     if path.ends_with(b"/") {
@@ -229,9 +229,14 @@ pub fn query_of(url: &str) -> Option<&[u8]> {
 }
 
 /// Files whose names begin with a dot have names, whether they are served or not.
-fn decode(path: &[u8]) -> Result<ArrayVec<u8, KEY_BYTES_MAX>, NameError> {
+/// `is_fetched`: parts may be longer than a file's name can be.
+fn decode(path: &[u8], is_fetched: bool) -> Result<ArrayVec<u8, KEY_BYTES_MAX>, NameError> {
     let mut decoded = ArrayVec::new();
-    decode_path(path, true, &mut decoded).map_err(|_| NameError::Path)?;
+    let done = match is_fetched {
+        true => decode_long_path(path, true, &mut decoded),
+        false => decode_path(path, true, &mut decoded),
+    };
+    done.map_err(|_| NameError::Path)?;
     Ok(decoded)
 }
 

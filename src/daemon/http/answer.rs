@@ -207,6 +207,7 @@ impl Shared {
         let version = match found {
             Lookup::Found(version) => version,
             Lookup::Absent(status) => return Err(status),
+            Lookup::Directory => return Err(Status::NotFound),
             Lookup::Opening => return Ok(Resolved::Waits),
         };
         if version.codings.is_empty() {
@@ -230,7 +231,7 @@ impl Shared {
         match self.files.lookup(&sibling, self.now, &settings, waiter, &mut self.ring) {
             Lookup::Found(sibling) => Resolved::File(sibling),
             // It went since: the file itself is right for everybody.
-            Lookup::Absent(_) => Resolved::File(version),
+            Lookup::Absent(_) | Lookup::Directory => Resolved::File(version),
             Lookup::Opening => Resolved::Waits,
         }
     }

@@ -79,14 +79,14 @@ impl Shared {
         }
         let settings = Arc::clone(&self.settings);
         let mut path = ArrayVec::<u8, KEY_BYTES_MAX>::new();
-        target::decode_path(place.path, settings.dot_files, &mut path)?;
+        target::decode_long_path(place.path, settings.dot_files, &mut path)?;
         let rule = place.site.rule(&path, &settings.rule_default);
         let query = match request.target.split_once('?') {
             Some((_, query)) if !rule.ignore_query => Some(query),
             _ => None,
         };
         let mut key = FileName::new();
-        let is_plain = query.is_none() && !path.ends_with(b"/") && !name::needs_escape(&path);
+        let is_plain = query.is_none() && !path.ends_with(b"/") && name::is_plain(&path);
         let is_named = if is_plain {
             key::begin(place.directory, &mut key);
             key.try_extend_from_slice(&path).map_err(|_| Status::UriTooLong)?;
@@ -149,6 +149,11 @@ impl Shared {
                 self.use_stored(request, place, wanted, key, &version, None)
             }
             Lookup::Absent(Status::ServiceUnavailable) => Err(Status::ServiceUnavailable),
+            // `/a` beside `/a/b`: it lies under a name of its own.
+            Lookup::Directory => match name::beside_directory(key) {
+                Some(key) => self.resolve_key(request, place, wanted, &key, settings),
+                None => self.ask_alone(request, place, wanted, b"", None),
+            },
             Lookup::Absent(_) => {
                 if let Some(follow) = self.fetches.find(key)
                     && let Some(answer) = follow.answer()
@@ -193,7 +198,7 @@ impl Shared {
                     self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
                 }
             },
-            Lookup::Absent(_) => {
+            Lookup::Absent(_) | Lookup::Directory => {
                 let generation = Some(base.generation);
                 self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
             }
