@@ -14,9 +14,13 @@
 //!                                                      |  connections, open files       |
 //!                  +-----------+   changed, flush      |                                |
 //!   inotify ------>|   tree    |---------------------->|  sleeps only in its ring       |
-//!   reclaim ------>|           |    reclaim epoch      +---^----------------------|-----+
-//!                  +-----------+                           | requests             | bodies: map
-//!                                                        clients <----------------+ or pages
+//!   reclaim ------>|           |    reclaim epoch      +--^---------^--------^----|-----+
+//!                  +-----+-----+                          |         |        |    |
+//!                        | what others changed    bodies, |         |        |    | bodies: map,
+//!                  +-----v-----+       names used, purges |     answers   requests  pages, or
+//!                  |   store   |<-------------------------+         |        |      what comes
+//!                  |           |----- stored, removed ----->     origins  clients <-+
+//!                  +-----------+  temporary files, eviction
 //! ```
 //!
 //! | module | layer | what lives there |
@@ -35,6 +39,11 @@
 //! `Shared::read` lets `http::Conn` parse in place -> `Shared::answer` finds the file in
 //! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the
 //! prepared head -> `sys::uring::Ring::send`, submitted with the next wait.
+//!
+//! A GET that misses: `daemon::http::cached` finds nothing fresh -> a `Word::Ask` to the worker that
+//! owns the key -> `daemon::http::fetch` has one fetch for it, on `daemon::http::origin` ->
+//! `cache::flight` says what the answer is -> its bytes go to every follower
+//! (`daemon::http::follow`), on any worker, and to `daemon::store`, which puts the file in place.
 //!
 //! Not here: anything that runs.
 #![deny(unsafe_code)]
