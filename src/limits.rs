@@ -334,3 +334,12 @@ pub const USED_NAMES_MAX: usize = 16 * 1024;
 
 /// How often at most a file's use is told, in seconds: an epoch of the inventory.
 pub const USED_PERIOD_SECONDS: u64 = 60;
+
+/// Bits that remember which names are in the tree: 8 MiB, of which only what is used takes memory.
+pub const PRESENCE_BITS: usize = 1 << 26;
+const _: () = assert!(PRESENCE_BITS.is_multiple_of(64));
+
+/// Names after which they say too little: a tenth of the bits, one of 80 absent names is taken for
+/// present. Beyond: they are filled anew by looking through the tree; a tree with more names is
+/// asked the disk.
+pub const PRESENCE_NAMES_MAX: u64 = PRESENCE_BITS as u64 / 10;

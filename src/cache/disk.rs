@@ -50,6 +50,9 @@ pub trait Disk {
     /// Those of the storage.
     fn blocks(&mut self, file: &Self::File) -> Result<u32, DiskError>;
 
+    /// A batch of calls is over: what was kept from one to the next is let go of.
+    fn forget(&mut self) {}
+
     /// What `name` is.
     ///
     /// # Errors

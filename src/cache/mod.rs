@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod key;
 pub mod name;
 pub mod pattern;
+pub mod presence;
 pub mod purge;
 pub mod record;
 pub mod residency;

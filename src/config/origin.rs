@@ -37,7 +37,8 @@ pub struct Origin {
     /// Connections of each worker to each address; beyond, requests wait. Default 64; 1 to 1024
     /// (each takes a descriptor here and a place at the origin).
     pub connections_max: usize,
-    /// How many of them are kept idle. Default 16; 0 (none) to 1024, at most `connections_max`.
+    /// How many of them are kept idle; more than `connections_max` is all of them. Default 64; 0
+    /// (none) to 1024.
     pub idle_max: usize,
     /// How long one is kept idle; shorter than the origin's own time, or requests meet its close.
     /// Default 30 s; 100 ms to 1 h.
@@ -131,7 +132,7 @@ impl Default for Origin {
             first_byte_timeout: Duration::from_secs(30),
             between_bytes_timeout: Duration::from_secs(15),
             connections_max: 64,
-            idle_max: 16,
+            idle_max: 64,
             idle_timeout: Duration::from_secs(30),
             requests_per_connection: 10_000,
             wait_timeout: Duration::from_secs(10),

@@ -12,7 +12,7 @@ use super::errors::quote;
 use super::origin::{FreshnessRule, Origin, Scheme};
 use super::read::Sink;
 use super::schema::Config;
-use super::units::{emit_count, emit_duration, emit_size};
+use super::units::{emit_duration, emit_size};
 
 /// Report what does not fit together.
 pub(super) fn check(config: &Config, sink: &mut Sink) {
@@ -162,9 +162,6 @@ fn origin_fits(origin: &Origin, place: &str, sink: &mut Sink) {
             });
         }
     }
-    let count = |count: usize| emit_count(u64::try_from(count).unwrap_or(u64::MAX));
-    let (idle, most) = (origin.idle_max, origin.connections_max);
-    at.ordered("idle_max", "connections_max", (idle, most), count, sink);
     at.ordered("down_min", "down_max", (origin.down_min, origin.down_max), emit_duration, sink);
 }
 

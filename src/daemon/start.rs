@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use crate::cache::inventory::NameHash;
+use crate::cache::presence::Presence;
 use crate::cache::record;
 use crate::config::Config;
 use crate::limits::{
@@ -25,7 +26,9 @@ use crate::sys::affinity;
 use crate::sys::clock::unix_seconds;
 use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
-use crate::sys::process::{map_count_max, memory_bytes, raise_descriptor_limit, random_seed};
+use crate::sys::process::{
+    keep_memory, map_count_max, memory_bytes, raise_descriptor_limit, random_seed,
+};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
@@ -185,12 +188,16 @@ impl Crew {
         let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+        if !settings.origins.is_empty() {
+            keep_memory();
+        }
         let stores = (!settings.origins.is_empty()).then(store_queue);
         let (store, store_inbox) = stores.unzip();
         let queues: io::Result<Vec<_>> = cores.iter().map(|_| worker_queues()).collect();
         let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
         let (hash_seed, name_seed) = (random_seed(), random_seed());
+        let presence = Arc::new(Presence::new(name_seed));
         let hands = cores.iter().zip(listeners).zip(queues).enumerate();
         for (number, ((core, listeners), (line, _, ends))) in hands {
             let counted = Arc::new(Counters::default());
@@ -212,6 +219,7 @@ impl Crew {
                 peers: Peers::new(peers.clone(), hash_seed),
                 store: store.clone(),
                 name_hash: NameHash::new(name_seed),
+                presence: Arc::clone(&presence),
                 control: control.clone(),
                 boundary: boundary(number),
             });
@@ -224,14 +232,15 @@ impl Crew {
             Arc::clone(&tree_state),
             Arc::clone(&tree_counters),
             workers.clone(),
-            store.clone(),
+            store.clone().map(|store| (store, Arc::clone(&presence))),
         );
         let storage = match store_inbox {
             None => None,
             Some(inbox) => {
                 let lines = Lines::new(workers.clone(), peers, control.clone());
                 let counters = Arc::clone(&store_counters);
-                Some((storage(config, &watched, name_seed, lines, counters)?, inbox))
+                let names = (name_seed, Arc::clone(&presence));
+                Some((storage(config, &watched, names, lines, counters)?, inbox))
             }
         };
         Ok(Self {
@@ -298,13 +307,14 @@ impl Crew {
 fn storage(
     config: &Config,
     root: &Path,
-    hash_seed: u64,
+    (hash_seed, presence): (u64, Arc<Presence>),
     lines: Lines,
     counters: Arc<StoreCounters>,
 ) -> Result<Storage, StartError> {
     let options = Options {
         process: std::process::id(),
         hash_seed,
+        presence,
         tags_of: record::tags,
         expire: |head| record::expire(head, unix_seconds()),
     };

@@ -81,11 +81,13 @@ pub struct PeerLine {
 
 impl PeerLine {
     /// Says `word`; waits where the queue is full. Not for workers, which would wait for each
-    /// other.
+    /// other. The worker is to be woken afterwards.
     pub fn say(&self, word: Word) {
-        // A worker that is gone has no use for words.
-        drop(self.sender.send(word));
-        self.doorbell.ring();
+        if let Err(TrySendError::Full(word)) = self.sender.try_send(word) {
+            self.doorbell.ring();
+            // A worker that is gone has no use for words.
+            drop(self.sender.send(word));
+        }
     }
 }
 

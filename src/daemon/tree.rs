@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use crate::cache::presence::Presence;
 use crate::cache::store::TEMPORARY;
 use crate::limits::WATCHES_MAX;
 use crate::sys::clock::Clock;
@@ -51,6 +52,10 @@ pub struct TreeCounters {
 /// How often the counters of reclaim are read.
 const RECLAIM_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long after reading changes the next are waited for at least: a tenth of what a change may
+/// take to show.
+const REST: Duration = Duration::from_millis(10);
+
 /// An epoch ends at the latest after this, since not every way in which pages leave memory is
 /// counted (another process may ask for it, madvise(2) `MADV_PAGEOUT`).
 const EPOCH_MAX: Duration = Duration::from_secs(30);
@@ -73,13 +78,14 @@ pub struct Watcher {
     state: Arc<TreeState>,
     counters: Arc<TreeCounters>,
     workers: Vec<WorkerLine>,
-    store: Option<StoreLine>,
+    store: Option<(StoreLine, Arc<Presence>)>,
     /// The watch on the store's temporary files: what is moved from there into the tree is its own
     /// doing, and told by itself.
     departures: Option<Watch>,
     reclaim: Reclaim,
     reclaimed: u64,
     epoch_began: Instant,
+    reclaim_read: Instant,
     clock: Clock,
     /// When to try to watch again, and what was said when it last failed.
     next_try: Instant,
@@ -110,7 +116,7 @@ impl Watcher {
         state: Arc<TreeState>,
         counters: Arc<TreeCounters>,
         workers: Vec<WorkerLine>,
-        store: Option<StoreLine>,
+        store: Option<(StoreLine, Arc<Presence>)>,
     ) -> Self {
         let mut reclaim = Reclaim::open();
         let reclaimed = reclaim.sum();
@@ -129,6 +135,7 @@ impl Watcher {
             reclaim,
             reclaimed,
             epoch_began: clock.now(),
+            reclaim_read: Instant::default(),
             clock,
             next_try: Instant::default(),
             said: String::new(),
@@ -147,16 +154,31 @@ impl Watcher {
                 // poll(2) fails for want of memory only; the age bounds hold meanwhile.
                 self.end_watching("poll failed");
             }
-            self.handle_changes();
+            let has_changed = self.handle_changes();
             self.check_reclaim();
+            if has_changed {
+                self.rest(inbox, doorbell);
+            }
             if self.is_wanted && self.changes.is_none() && self.clock.now() >= self.next_try {
                 self.begin_watching();
             }
         }
     }
 
+    /// Changes come in crowds: a moment later many are read at once.
+    fn rest(&self, inbox: &Receiver<ToTree>, doorbell: &Doorbell) {
+        if inbox.is_empty() {
+            // poll(2) fails for want of memory only; then there is no rest.
+            drop(wait_readable(&[(doorbell.as_fd(), false)], REST));
+        }
+    }
+
     fn check_reclaim(&mut self) {
         let now = self.clock.now();
+        if now.since(self.reclaim_read) < RECLAIM_PERIOD {
+            return;
+        }
+        self.reclaim_read = now;
         let reclaimed = self.reclaim.sum();
         if reclaimed != self.reclaimed || now.since(self.epoch_began) >= EPOCH_MAX {
             self.reclaimed = reclaimed;
@@ -269,8 +291,9 @@ impl Watcher {
         self.root.join(OsStr::from_bytes(name.strip_prefix(b"/").unwrap_or(name)))
     }
 
-    fn handle_changes(&mut self) {
-        let Some(changes) = &mut self.changes else { return };
+    /// Returns whether there were any.
+    fn handle_changes(&mut self) -> bool {
+        let Some(changes) = &mut self.changes else { return false };
         let (paths, mut batch) = (&self.paths, Batch::default());
         let departures = self.departures.clone();
         // The two halves of a move follow each other.
@@ -312,9 +335,10 @@ impl Watcher {
         self.counters.changes.fetch_add(count, Ordering::Relaxed);
         if let Err(error) = result {
             self.end_watching(&explain(&error));
-        } else {
+        } else if count > 0 {
             self.apply(batch);
         }
+        count > 0
     }
 
     fn apply(&mut self, batch: Batch) {
@@ -327,7 +351,8 @@ impl Watcher {
             log::warn!("changes of the tree were lost; raise fs.inotify.max_queued_events");
             self.state.is_watching.store(false, Ordering::Release);
             self.begin_watching();
-            if let Some(store) = &self.store {
+            if let Some((store, presence)) = &self.store {
+                presence.set_complete(false);
                 // Where its queue is full, it hears of the next change.
                 let _told: bool = store.tell(ToStore::Rescan);
             }
@@ -370,7 +395,21 @@ impl Watcher {
 
     /// The store's inventory is to stay right.
     fn tell_store(&self, batch: &Batch) {
-        let Some(store) = &self.store else { return };
+        let Some((store, presence)) = &self.store else { return };
+        for name in batch.files.keys() {
+            presence.insert(name);
+            let path = self.path_of(name);
+            if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+                presence.handle_link();
+            }
+        }
+        if !batch.appeared.is_empty() {
+            // What is in it is known once the store has looked through it.
+            presence.set_complete(false);
+        }
+        for name in &batch.own_directories {
+            presence.insert(name);
+        }
         for name in batch.files.keys().chain(&batch.appeared) {
             store.tell_changed(name.as_slice().into());
         }

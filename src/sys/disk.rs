@@ -5,6 +5,7 @@
 //! that know no such rule (rename, unlink, mkdir) are given the parent's descriptor and one part.
 //! Not here: what the errors mean (`daemon::store`), what is stored when (`cache::store`).
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -12,10 +13,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, XattrFlags, fgetxattr,
-    fsetxattr, fstat, fstatvfs, linkat, mkdirat, openat2, renameat_with, statat, unlinkat,
+    fsetxattr, fstat, fstatvfs, linkat, mkdirat, openat, openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, pwritev};
 
@@ -47,7 +49,13 @@ pub enum Found {
 pub struct Root {
     root: OwnedFd,
     buffer: Vec<u8>,
+    /// Directories that were opened lately. Whoever moves one away meanwhile takes along what is
+    /// put there: so they are kept for a moment only.
+    parents: RefCell<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
 }
+
+/// Directories kept open; a batch of bodies goes to a few.
+const PARENTS_MAX: usize = 16;
 
 /// A directory that is being listed.
 pub struct Listing {
@@ -63,7 +71,8 @@ impl Root {
     /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = super::tree::open_root(path)?;
-        Ok(Self { root, buffer: vec![0; ATTRIBUTE_BYTES_MAX] })
+        let parents = RefCell::new(Vec::new());
+        Ok(Self { root, buffer: vec![0; ATTRIBUTE_BYTES_MAX], parents })
     }
 
     /// Makes an empty file, to write and read.
@@ -73,7 +82,16 @@ impl Root {
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        Ok(self.open_with(name, flags, mode)?.into())
+        let (parent, last) = self.parent(name)?;
+        // Nothing is followed: a name that exists is refused, whatever it is.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&parent, last, flags, mode) {
+            Ok(file) => Ok(file.into()),
+            Err(error) => {
+                self.forget_parents();
+                Err(error.into())
+            }
+        }
     }
 
     /// Writes all of `pieces` from byte `at` on.
@@ -172,6 +190,15 @@ impl Root {
     /// # Errors
     /// Those of renameat2(2), and of linkat(2) where the file system cannot refuse to replace.
     pub fn rename(&self, from: &[u8], to: &[u8], may_replace: bool) -> io::Result<()> {
+        let renamed = self.rename_at(from, to, may_replace);
+        if renamed.is_err() {
+            // A directory that was kept open may have gone.
+            self.forget_parents();
+        }
+        renamed
+    }
+
+    fn rename_at(&self, from: &[u8], to: &[u8], may_replace: bool) -> io::Result<()> {
         let (old_parent, old) = self.parent(from)?;
         let (new_parent, new) = self.parent(to)?;
         let flags = if may_replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
@@ -200,7 +227,11 @@ impl Root {
     pub fn make_directory(&self, name: &[u8]) -> io::Result<()> {
         let (parent, last) = self.parent(name)?;
         let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
-        Ok(mkdirat(parent, last, mode)?)
+        let made = mkdirat(parent, last, mode);
+        if made.is_err() {
+            self.forget_parents();
+        }
+        Ok(made?)
     }
 
     /// Makes the directory `name` by renaming one that is made as `temporary`.
@@ -265,7 +296,7 @@ impl Root {
     }
 
     /// The directory that `name` lies in, and its last part.
-    fn parent<'a>(&self, name: &'a [u8]) -> io::Result<(OwnedFd, &'a OsStr)> {
+    fn parent<'a>(&self, name: &'a [u8]) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
         let (parent, last) = match name.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&name[..slash], &name[slash + 1..]),
             None => (&b"."[..], name),
@@ -274,8 +305,23 @@ impl Root {
         if matches!(last, b"" | b"." | b"..") {
             return Err(Errno::INVAL.into());
         }
+        let last = OsStr::from_bytes(last);
+        let mut parents = self.parents.borrow_mut();
+        if let Some((_, known)) = parents.iter().find(|(name, _)| name == parent) {
+            return Ok((Arc::clone(known), last));
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
-        Ok((self.open_with(parent, flags, Mode::empty())?, OsStr::from_bytes(last)))
+        let opened = Arc::new(self.open_with(parent, flags, Mode::empty())?);
+        if parents.len() == PARENTS_MAX {
+            parents.remove(0);
+        }
+        parents.push((parent.to_vec(), Arc::clone(&opened)));
+        Ok((opened, last))
+    }
+
+    /// Closes the directories that were kept open: others may move them from now on.
+    pub fn forget_parents(&self) {
+        self.parents.borrow_mut().clear();
     }
 }
 

@@ -46,6 +46,7 @@ mod upkeep_tests;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
@@ -57,6 +58,7 @@ use crate::stdx::num::wide;
 
 use super::disk::{Disk, DiskError, Found};
 use super::inventory::{Inventory, NameHash};
+use super::presence::Presence;
 use super::tags::Tags;
 
 use removal::{Purging, Removal};
@@ -220,7 +222,7 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
 /// What a store is told once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Tells this process's temporary files from another's.
     pub process: u32,
@@ -228,6 +230,8 @@ pub struct Options {
     pub hash_seed: u64,
     /// The tags in a head; none where it cannot be read.
     pub tags_of: fn(&[u8]) -> Vec<Box<[u8]>>,
+    /// Which names are in the tree, for the workers.
+    pub presence: Arc<Presence>,
     /// A head that says the same, but that the origin has to be asked first. `None` where it cannot
     /// be read.
     pub expire: fn(&[u8]) -> Option<Vec<u8>>,
@@ -304,7 +308,8 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub fn new(disk: D, options: Options) -> Self {
         let seed = SharedSeed::global_fixed();
-        let hasher = SeedableRandomState::with_seed(options.hash_seed, seed);
+        let hash_seed = options.hash_seed;
+        let hasher = SeedableRandomState::with_seed(hash_seed, seed);
         Self {
             disk,
             options,
@@ -312,12 +317,17 @@ impl<D: Disk> Store<D> {
             temporaries: 0,
             events: VecDeque::new(),
             totals: Totals::default(),
-            hash: NameHash::new(options.hash_seed),
+            hash: NameHash::new(hash_seed),
             inventory: Inventory::default(),
-            tags: Tags::new(options.hash_seed),
+            tags: Tags::new(hash_seed),
             upkeep: Upkeep::new(),
             purging: None,
         }
+    }
+
+    /// A batch of inputs is over.
+    pub fn handle_batch_end(&mut self) {
+        self.disk.forget();
     }
 
     /// What lies under a name.
@@ -559,6 +569,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn tell_changed(&mut self, name: &[u8]) {
+        self.options.presence.insert(name);
         self.events.push_back(Event::Changed { name: name.into() });
     }
 }

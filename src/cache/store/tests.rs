@@ -25,7 +25,8 @@ pub fn options() -> Options {
         words.map(Box::from).collect()
     };
     let expire: fn(&[u8]) -> Option<Vec<u8>> = |head| Some([b"expired ", head].concat());
-    Options { process: 1, hash_seed: 1, tags_of, expire }
+    let presence = Arc::new(Presence::new(1));
+    Options { process: 1, hash_seed: 1, tags_of, presence, expire }
 }
 
 fn put(name: &str, body: &str) -> Put {

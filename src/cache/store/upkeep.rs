@@ -165,6 +165,7 @@ impl<D: Disk> Store<D> {
     pub fn step(&mut self, now: Instant, entries_max: usize) -> bool {
         let entries_max = entries_max.min(STORE_STEP_ENTRIES_MAX);
         self.handle_time(now);
+        self.tell_presence();
         if self.upkeep.eviction.is_none() {
             self.plan_eviction(now);
         }
@@ -184,6 +185,21 @@ impl<D: Disk> Store<D> {
             return true;
         }
         self.scan(now, entries_max)
+    }
+
+    /// Says whether all names are known, and has worn ones learnt anew.
+    fn tell_presence(&mut self) {
+        let upkeep = &mut self.upkeep;
+        let is_at_rest = upkeep.scan.is_none()
+            && upkeep.part_scan.is_none()
+            && upkeep.directories.is_empty()
+            && !upkeep.must_scan;
+        if self.options.presence.is_worn() && is_at_rest {
+            self.options.presence.clear();
+            upkeep.must_scan = true;
+        } else {
+            self.options.presence.set_complete(is_at_rest && upkeep.is_all_known);
+        }
     }
 
     // ---- Scan ----
@@ -222,9 +238,17 @@ impl<D: Disk> Store<D> {
         for _ in 0..entries_max {
             match walk.next(&mut self.disk) {
                 None => return false,
-                Some(Visit::Directory(name)) => walk.enter(&mut self.disk, &name),
-                Some(Visit::File(name)) => self.learn_file(&name, walk),
-                Some(Visit::Left { .. } | Visit::Other) => {}
+                Some(Visit::Directory(name)) => {
+                    self.options.presence.insert(&name);
+                    walk.enter(&mut self.disk, &name);
+                }
+                Some(Visit::File(name)) => {
+                    self.options.presence.insert(&name);
+                    self.learn_file(&name, walk);
+                }
+                // A link, perhaps to where no walk leads.
+                Some(Visit::Other) => self.options.presence.handle_link(),
+                Some(Visit::Left { .. }) => {}
             }
         }
         true

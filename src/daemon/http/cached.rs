@@ -137,7 +137,7 @@ impl Shared {
             }
             return self.resolve_variant(request, place, wanted, key, &answer.record, settings);
         }
-        let found = self.files.lookup(key, self.now, settings, wanted.waiter, &mut self.ring);
+        let found = self.look_up(key, wanted, settings);
         match found {
             Lookup::Opening => Ok(Resolved::Waits),
             Lookup::Found(version) => {
@@ -168,6 +168,14 @@ impl Shared {
         }
     }
 
+    /// What the tree has, where it has something: most that it lacks is known without a look.
+    fn look_up(&mut self, key: &[u8], wanted: &Wanted<'_>, settings: &Settings) -> Lookup {
+        if !self.files.has(key) && self.files.is_watched() && self.presence.is_absent(key) {
+            return Lookup::Absent(Status::NotFound);
+        }
+        self.files.lookup(key, self.now, settings, wanted.waiter, &mut self.ring)
+    }
+
     /// The key's own answer is for others: looks for the variant that is for this request.
     fn resolve_variant(
         &mut self,
@@ -183,7 +191,7 @@ impl Shared {
         let Some(variant) = variant else {
             return self.ask_alone(request, place, wanted, key, None);
         };
-        let found = self.files.lookup(&variant, self.now, settings, wanted.waiter, &mut self.ring);
+        let found = self.look_up(&variant, wanted, settings);
         match found {
             Lookup::Opening => Ok(Resolved::Waits),
             Lookup::Found(version) => match &version.record {

@@ -312,6 +312,16 @@ impl Files {
         self.table.len()
     }
 
+    /// Whether something is open under `key`, or known of it.
+    pub fn has(&mut self, key: &[u8]) -> bool {
+        self.table.find(key).is_some()
+    }
+
+    /// Whether changes of the tree are seen.
+    pub fn is_watched(&self) -> bool {
+        self.tree.is_watching.load(Ordering::Relaxed)
+    }
+
     /// The epoch of memory reclaim.
     pub fn epoch(&self) -> u64 {
         self.tree.reclaim_epoch.load(Ordering::Relaxed)

@@ -33,6 +33,7 @@ use crossbeam_channel::Receiver;
 
 use crate::cache::inventory::NameHash;
 use crate::cache::key::Key as FileName;
+use crate::cache::presence::Presence;
 use crate::cache::purge::{Purge, Purged};
 use crate::cache::store::Sight;
 use crate::http::date::DateLine;
@@ -156,6 +157,8 @@ pub struct Assignment {
     pub store: Option<StoreLine>,
     /// How the store names files in its inventory.
     pub name_hash: NameHash,
+    /// Which names are surely not in the tree.
+    pub presence: Arc<Presence>,
     /// Where it tells things.
     pub control: ControlLine,
     /// A string that no file holds, in all likelihood.
@@ -189,6 +192,8 @@ struct Shared {
     /// Small bodies beside their heads; `None` where it is off.
     arena: Option<Arena>,
     next_cooling: Instant,
+    /// Which names are surely not in the tree.
+    presence: Arc<Presence>,
     /// What comes from origins.
     fetches: Fetches,
     /// Parts of answers under way that are read back from files, for whom.
@@ -316,6 +321,7 @@ impl Worker {
             bodies_bytes: 0,
             arena,
             next_cooling: Instant::default(),
+            presence: assignment.presence,
             fetches,
             file_reads: Slab::new(capacity),
             asks_origin: false,

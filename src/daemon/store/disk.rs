@@ -55,6 +55,10 @@ impl Disk for TreeDisk {
         self.root.size(file).map(blocks).map_err(|error| translate(&error))
     }
 
+    fn forget(&mut self) {
+        self.root.forget_parents();
+    }
+
     fn look(&mut self, name: &[u8]) -> Result<Found, DiskError> {
         match self.root.look(file_name(name)) {
             Ok(disk::Found::File(Some(head), bytes)) => {

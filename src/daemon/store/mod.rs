@@ -260,6 +260,7 @@ impl Storage {
         self.store.handle_purge(purge);
         loop {
             let done = self.store.purge_step(STORE_STEP_ENTRIES_MAX);
+            self.store.handle_batch_end();
             self.drain();
             if let Some(purged) = done {
                 return self.replies.purged(id, purged);
@@ -331,6 +332,7 @@ impl Storage {
     }
 
     fn end_batch(&mut self) {
+        self.store.handle_batch_end();
         self.replies.batch_done();
         self.counters.take(&self.store);
         if self.store.is_all_known() && !self.is_scan_said {

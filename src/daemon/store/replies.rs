@@ -16,27 +16,33 @@ pub struct Lines {
     peers: Vec<PeerLine>,
     control: ControlLine,
     has_changed: bool,
+    has_said: Vec<bool>,
 }
 
 impl Lines {
     /// Both lists in the order of the workers' numbers.
     #[must_use]
-    pub const fn new(workers: Vec<WorkerLine>, peers: Vec<PeerLine>, control: ControlLine) -> Self {
-        Self { workers, peers, control, has_changed: false }
+    pub fn new(workers: Vec<WorkerLine>, peers: Vec<PeerLine>, control: ControlLine) -> Self {
+        let has_said = vec![false; peers.len()];
+        Self { workers, peers, control, has_changed: false, has_said }
     }
 
     fn ring(&mut self) {
-        if std::mem::take(&mut self.has_changed) {
-            self.workers.iter().for_each(WorkerLine::ring);
+        let all = std::mem::take(&mut self.has_changed);
+        for (worker, has_said) in self.workers.iter().zip(&mut self.has_said) {
+            if std::mem::take(has_said) || all {
+                worker.ring();
+            }
         }
     }
 }
 
 impl Replies for Lines {
     fn reply(&mut self, answer: FromStore) {
-        // Who is woken by this must not find the tree as it was.
-        if let Some(peer) = self.peers.get(answer.worker() as usize) {
+        let worker = answer.worker() as usize;
+        if let Some(peer) = self.peers.get(worker) {
             peer.say(Word::Store(answer));
+            self.has_said[worker] = true;
         }
     }
 

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 use crate::cache::inventory::NameHash;
+use crate::cache::presence::Presence;
 use crate::cache::purge::What;
 use crate::daemon::topology::{StoreLine, start_store, store_queue};
 use crate::sys::disk::ATTRIBUTE;
@@ -53,7 +54,8 @@ struct Running {
 fn options() -> Options {
     let tags_of: fn(&[u8]) -> Vec<Box<[u8]>> = |head| vec![head.into()];
     let expire: fn(&[u8]) -> Option<Vec<u8>> = |head| Some([b"old ", head].concat());
-    Options { process: 1, hash_seed: 9, tags_of, expire }
+    let presence = Arc::new(Presence::new(9));
+    Options { process: 1, hash_seed: 9, tags_of, presence, expire }
 }
 
 fn run(root: &Path, limits: Limits) -> Running {
