@@ -141,6 +141,10 @@ impl Control {
                 return self.stop_now();
             }
         }
+        // They had to be there for each other until the last one was done.
+        for worker in &self.parts.workers {
+            worker.order(ToWorker::Stop);
+        }
         self.parts.tree.stop();
         if let Some(store) = &self.parts.store {
             store.order(ToStore::Stop);

@@ -121,6 +121,12 @@ impl Peers {
         self.outbox[worker].push_back(word);
     }
 
+    /// How many words for `worker` found no room yet.
+    #[must_use]
+    pub fn waiting(&self, worker: usize) -> usize {
+        self.outbox.get(worker).map_or(0, VecDeque::len)
+    }
+
     /// Whether words found no room.
     #[must_use]
     pub fn is_behind(&self) -> bool {

@@ -15,11 +15,16 @@
 #![allow(unsafe_code, reason = "affinity and signals have no safe form in std")]
 
 mod cases;
+mod document;
 mod measure;
+mod process;
+mod random;
 mod report;
+mod run;
 mod server;
 mod sys;
 mod tree;
+mod workspace;
 
 use std::env;
 use std::fs;
@@ -30,8 +35,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::measure::Bench;
-use crate::server::Server;
 use crate::tree::Tree;
+use crate::workspace::Workspace;
 
 /// Compare peerage with nginx: CPU per request, throughput and latency.
 #[derive(Parser, Debug)]
@@ -111,13 +116,13 @@ fn run(mut options: Options) -> Result<bool> {
         ensure!(program.is_file(), "{option} {}: no such program", program.display());
     }
     let dir = options.dir.clone().unwrap_or_else(env::temp_dir);
-    let workspace = tree::Workspace::new(&dir)?;
+    let workspace = Workspace::new(&dir, "compare_static")?;
     eprintln!("writing {} files below {}", options.files, workspace.path().display());
     let tree = Tree::build(workspace.path(), options.files).context("writing the tree")?;
 
     let cpu = options.server_cpu;
-    let nginx = Server::start_nginx(&options.nginx, workspace.path(), &tree, cpu, descriptors)?;
-    let peerage = Server::start_peerage(&options.peerage, workspace.path(), &tree, cpu)?;
+    let nginx = server::start_nginx(&options.nginx, workspace.path(), &tree, cpu, descriptors)?;
+    let peerage = server::start_peerage(&options.peerage, workspace.path(), &tree, cpu)?;
     let bench = Bench {
         servers: [&nginx, &peerage],
         tree: &tree,

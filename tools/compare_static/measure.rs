@@ -7,15 +7,16 @@
 //! Not here: what the rows mean (`report`).
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::cases::{Case, STEADY, STEADY_RATE, Selection, Target};
-use crate::report;
-use crate::server::Server;
+use crate::document::median;
+use crate::process::Server;
+use crate::run::{number, output, whole};
 use crate::sys;
 use crate::tree::{HOST, Tree};
 
@@ -248,51 +249,19 @@ impl Bench<'_> {
 
 /// 70 % of the slower server's median throughput in the closed loop, bodies read.
 fn open_rate(results: &Results, case: &Case) -> u64 {
-    let median = |server: &str| {
+    let rps = |server: &str| {
         let rows = results.rows.iter().filter(|row| {
             row.case == case.name
                 && row.server == server
                 && row.body == Body::Read
                 && row.rate.is_none()
         });
-        report::median(rows.map(|row| row.rps).collect())
+        median(rows.map(|row| row.rps).collect())
     };
-    let slower = median("nginx").min(median("peerage"));
+    let slower = rps("nginx").min(rps("peerage"));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, rounded")]
     let rate = (slower * OPEN_SHARE) as u64;
     rate.max(1)
-}
-
-/// Runs the load program and returns its line of JSON. Exit status 1 means failed requests, which
-/// the line counts; anything else but success is a failure of the run.
-fn output(mut command: Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().context("starting the load program")?;
-    let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(
-        matches!(output.status.code(), Some(0 | 1)) && line.starts_with('{'),
-        "{command:?} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(line)
-}
-
-/// The number that a flat object of JSON has under `name`.
-fn number(line: &str, name: &str) -> Result<f64> {
-    let text = text(line, name)?;
-    text.parse().with_context(|| format!("{name} is {text}, not a number"))
-}
-
-fn whole(line: &str, name: &str) -> Result<u64> {
-    let text = text(line, name)?;
-    text.parse().with_context(|| format!("{name} is {text}, not a whole number"))
-}
-
-fn text<'a>(line: &'a str, name: &str) -> Result<&'a str> {
-    let key = format!("\"{name}\":");
-    let (_, rest) = line.split_once(&key).with_context(|| format!("no {name} in {line}"))?;
-    let end = rest.find([',', '}']).with_context(|| format!("{name} has no end in {line}"))?;
-    Ok(&rest[..end])
 }
 
 /// Share of the slower server's maximum at which latency is measured.
@@ -304,17 +273,3 @@ const WARM_UP_S_MAX: f64 = 1.0;
 const SMOKE_WARM_UP_S: f64 = 0.1;
 /// Between runs: connections of the last one are closed, delayed work is done.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_by_their_whole_name() {
-        let line = "{\"requests\":12,\"err_short\":1,\"p99_us\":3.5,\"digest\":99}";
-        assert_eq!(whole(line, "requests").expect("present"), 12);
-        assert_eq!(number(line, "p99_us").expect("present"), 3.5);
-        assert_eq!(whole(line, "digest").expect("present"), 99);
-        assert!(number(line, "short").is_err());
-    }
-}

@@ -1,7 +1,7 @@
 //! The temporary tree: four files of fixed size and a mixed tree with the sizes of web images.
 //!
 //! Input: a directory, a count.   Output: files, a list of their URL paths.
-//! Owns: the temporary directory, removed when dropped.   Thread: the only one.
+//! Owns: nothing; the directory is `workspace`'s.   Thread: the only one.
 //! Invariants: the same count gives the same files, byte by byte.
 //! Source: sizes are log-normal with a median of 12 KiB and a mean of 27 KiB, cut to 1 KiB ..
 //! 2 MiB; mean / median = exp(sigma^2 / 2) gives sigma.
@@ -10,45 +10,11 @@ use std::f64::consts::TAU;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
+use crate::random::Random;
 use crate::sys;
-
-/// A directory that lives as long as this value.
-#[derive(Debug)]
-pub struct Workspace {
-    path: PathBuf,
-}
-
-impl Workspace {
-    /// A fresh directory below `dir`.
-    pub fn new(dir: &Path) -> Result<Self> {
-        let path = dir.join(format!("compare_static.{}", process::id()));
-        let text = path.to_str().context("the temporary directory's name is not UTF-8")?;
-        // The name goes into two configuration files inside quotes.
-        ensure!(
-            !text.contains(['"', '\\', '$', '\n']),
-            "{text}: a quote, backslash, '$' or newline in the name; choose another --dir"
-        );
-        fs::create_dir(&path).with_context(|| format!("creating {text}"))?;
-        Ok(Self { path })
-    }
-
-    /// Its name.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("{}: not removed: {error}", self.path.display());
-        }
-    }
-}
 
 /// What was written.
 #[derive(Debug)]
@@ -86,7 +52,7 @@ impl Tree {
         let mut sizes = Vec::with_capacity(count);
         for number in 0..count {
             let path = format!("d{:03}/i{number:06}.jpg", number % directories);
-            let bytes = random.file_bytes();
+            let bytes = file_bytes(&mut random);
             // Different offsets make different contents, so that a mixed-up file is seen.
             let offset = random.below(POOL_BYTES - bytes + 1);
             fs::write(host_dir.join(&path), &pool[offset..offset + bytes])?;
@@ -125,49 +91,19 @@ fn read_all(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// splitmix64.
-#[derive(Debug)]
-struct Random {
-    state: u64,
+/// Uniform in (0, 1].
+fn unit(random: &mut Random) -> f64 {
+    ((random.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
 }
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).expect("usize is at most 64 bits");
-        usize::try_from(self.next() % bound).expect("below a usize")
-    }
-
-    /// Uniform in (0, 1].
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(count + 8);
-        while bytes.len() < count {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(count);
-        bytes
-    }
-
-    /// A size from the log-normal law, by Box and Muller.
-    fn file_bytes(&mut self) -> usize {
-        let normal = (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos();
-        let sigma = (2.0 * (MEAN_BYTES / MEDIAN_BYTES).ln()).sqrt();
-        let bytes = (MEDIAN_BYTES * (sigma * normal).exp()).clamp(BYTES_MIN, BYTES_MAX);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-        let whole = bytes as usize;
-        whole
-    }
+/// A size from the log-normal law, by Box and Muller.
+fn file_bytes(random: &mut Random) -> usize {
+    let normal = (-2.0 * unit(random).ln()).sqrt() * (TAU * unit(random)).cos();
+    let sigma = (2.0 * (MEAN_BYTES / MEDIAN_BYTES).ln()).sqrt();
+    let bytes = (MEDIAN_BYTES * (sigma * normal).exp()).clamp(BYTES_MIN, BYTES_MAX);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let whole = bytes as usize;
+    whole
 }
 
 /// Host whose files these are.
@@ -189,7 +125,7 @@ mod tests {
     #[test]
     fn sizes_have_the_stated_median_and_mean() {
         let mut random = Random { state: 1 };
-        let mut sizes: Vec<usize> = (0..20_001).map(|_| random.file_bytes()).collect();
+        let mut sizes: Vec<usize> = (0..20_001).map(|_| file_bytes(&mut random)).collect();
         sizes.sort_unstable();
         let mean_kib = sizes.iter().sum::<usize>() / sizes.len() / 1024;
         assert!((25..=29).contains(&mean_kib), "{mean_kib}");

@@ -20,7 +20,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::Options;
 use crate::conn::{Conn, Io, Outcome};
-use crate::plan::{Picker, Requests, Schedule};
+use crate::plan::{self, Picker, Requests, Schedule};
 use crate::report::{Kind, Tally};
 use crate::sys::{self, Clock, Epoll, Event};
 
@@ -42,6 +42,8 @@ pub struct Client<'a> {
     tally: Tally,
     batch_max: usize,
     open_loop: bool,
+    /// A request that takes longer has failed; also how long the end of a run is waited for.
+    timeout_ns: u64,
 }
 
 impl<'a> Client<'a> {
@@ -68,6 +70,7 @@ impl<'a> Client<'a> {
             tally: Tally::new(),
             batch_max: options.pipeline,
             open_loop: options.rate.is_some(),
+            timeout_ns: plan::round(options.timeout * 1e9),
         };
         for _ in 0..options.idle {
             let socket = client.connect_wait();
@@ -89,7 +92,7 @@ impl<'a> Client<'a> {
         let cpu_before = sys::cpu_time();
         self.io.clock = Clock::start();
         let clock = self.io.clock;
-        let give_up_ns = self.schedule.issue_end_ns().saturating_add(TIMEOUT_NS);
+        let give_up_ns = self.schedule.issue_end_ns().saturating_add(self.timeout_ns);
         let mut events = [sys::EVENT_NONE; EVENTS_PER_WAIT];
         let mut check_ns = CHECK_INTERVAL_NS;
         for index in 0..self.conns.len() {
@@ -234,7 +237,7 @@ impl<'a> Client<'a> {
     fn check_all(&mut self, now_ns: u64) {
         for index in 0..self.conns.len() {
             let conn = &self.conns[index];
-            if conn.pending() > 0 && now_ns.saturating_sub(conn.sent_ns) > TIMEOUT_NS {
+            if conn.pending() > 0 && now_ns.saturating_sub(conn.sent_ns) > self.timeout_ns {
                 self.settle(index, Outcome::Failed(Kind::Timeout));
             }
         }
@@ -255,7 +258,7 @@ impl<'a> Client<'a> {
     /// Opens a socket and waits until it is connected.
     fn connect_wait(&self) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(self.socket_addr()), Type::STREAM, None)?;
-        socket.connect_timeout(&self.addr, Duration::from_nanos(TIMEOUT_NS))?;
+        socket.connect_timeout(&self.addr, CONNECT_TIME_MAX)?;
         prepare(&socket)?;
         socket.set_nonblocking(true)?;
         Ok(socket)
@@ -296,8 +299,8 @@ fn is_quiet(socket: &Socket) -> bool {
     matches!(socket.peek(&mut byte), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
 
-/// A request that takes longer has failed; also how long the end of a run is waited for.
-const TIMEOUT_NS: u64 = 10_000_000_000;
+/// A connection of the beginning that takes longer has failed.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL_NS: u64 = 100_000_000;
 /// Waits end this much early and the rest is spun, since a wake-up costs some microseconds.
 const SPIN_NS: u64 = 20_000;

@@ -32,6 +32,8 @@ pub struct Io<'a> {
     body: Body,
     verify: bool,
     root: Option<PathBuf>,
+    /// Length that every body must have.
+    body_bytes: Option<u64>,
     close: bool,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Io<'a> {
             body: options.body,
             verify: options.verify,
             root: options.root.clone(),
+            body_bytes: options.body_bytes,
             close: options.close,
         }
     }
@@ -221,6 +224,10 @@ impl Conn {
                 // Bytes that nobody asked for: the body was longer than its stated length.
                 return Err(Kind::Protocol);
             } else {
+                if self.head_part.is_empty() {
+                    let waited_ns = io.clock.now_ns().saturating_sub(self.started_ns);
+                    tally.count_first_byte(waited_ns);
+                }
                 bytes = self.take_head(bytes, io)?;
             }
             self.end_response_if_complete(io, tally);
@@ -259,13 +266,13 @@ impl Conn {
         self.status = head.status;
         self.body_left = head.body_bytes;
         self.close_after |= head.close;
-        self.mismatch = false;
+        self.mismatch = io.body_bytes.is_some_and(|bytes| bytes != head.body_bytes);
         self.expected = None;
         if head.status == STATUS_OK {
             match io.expected(self.batch[self.answered]) {
                 None => {}
                 Some(Ok(file)) => {
-                    self.mismatch = u64::try_from(file.len()) != Ok(head.body_bytes);
+                    self.mismatch |= u64::try_from(file.len()) != Ok(head.body_bytes);
                     self.expected = Some(file);
                 }
                 Some(Err(_)) => self.mismatch = true,

@@ -50,6 +50,9 @@ struct Options {
     /// Choose paths by a Zipf law of this exponent; the first path is the most popular.
     #[arg(long)]
     zipf: Option<f64>,
+    /// Request the paths in their order, each once before any twice.
+    #[arg(long, conflicts_with = "zipf")]
+    in_order: bool,
     /// Seed of the generator that chooses the paths.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -83,6 +86,12 @@ struct Options {
     /// Directory whose files are the expected bodies: --root + path.
     #[arg(long, requires = "verify")]
     root: Option<PathBuf>,
+    /// Length that every body must have.
+    #[arg(long)]
+    body_bytes: Option<u64>,
+    /// Seconds after which a request has failed.
+    #[arg(long, default_value_t = 10.0)]
+    timeout: f64,
     /// Pin the thread to this core.
     #[arg(long)]
     cpu: Option<usize>,
@@ -128,7 +137,10 @@ fn run(options: &Options) -> Result<bool> {
     let addr = resolve(&options.addr)?;
     let host = options.host.as_deref().unwrap_or(&options.addr);
     let requests = Requests::new(plan::read_paths(options)?, host, options.close)?;
-    let picker = Picker::new(requests.count(), options.seed, options.zipf);
+    let picker = match options.in_order {
+        true => Picker::in_order(requests.count()),
+        false => Picker::new(requests.count(), options.seed, options.zipf),
+    };
     let schedule = Schedule::new(options);
     let tally = Client::new(options, addr, &requests, picker, schedule)?.run()?;
     if options.json {
@@ -157,6 +169,11 @@ fn check(options: &Options) -> Result<()> {
     if let Some(zipf) = options.zipf {
         ensure!((0.0..=10.0).contains(&zipf), "--zipf {zipf}: 0 to 10");
     }
+    ensure!(
+        options.timeout > 0.0 && options.timeout <= DURATION_S_MAX,
+        "--timeout {}: above 0, at most {DURATION_S_MAX} seconds",
+        options.timeout
+    );
     if options.path.is_empty() && options.paths.is_none() {
         bail!("nothing to request: give --path or --paths");
     }

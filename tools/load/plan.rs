@@ -68,13 +68,14 @@ pub fn read_paths(options: &Options) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Chooses the next path, uniformly or by a Zipf law.
+/// Chooses the next path, uniformly, by a Zipf law, or in order.
 #[derive(Debug)]
 pub struct Picker {
     state: u64,
     count: usize,
     /// Cumulative probability per rank; empty for the uniform choice.
     cumulative: Vec<f64>,
+    in_order: bool,
 }
 
 impl Picker {
@@ -94,13 +95,23 @@ impl Picker {
                 *value /= sum;
             }
         }
-        Self { state: seed, count, cumulative }
+        Self { state: seed, count, cumulative, in_order: false }
+    }
+
+    /// The first path, the second, ..., and again from the first.
+    pub fn in_order(count: usize) -> Self {
+        Self { in_order: true, ..Self::new(count, 0, None) }
     }
 
     /// Index of the next path.
     pub fn pick(&mut self) -> usize {
         if self.count == 1 {
             return 0;
+        }
+        if self.in_order {
+            let at = usize::try_from(self.state).expect("below a count");
+            self.state = u64::try_from((at + 1) % self.count).expect("usize is at most 64 bits");
+            return at;
         }
         let random = self.next_random();
         if self.cumulative.is_empty() {
@@ -188,7 +199,7 @@ impl Schedule {
 }
 
 /// The nearest whole number of a count that is known to be small and not negative.
-fn round(value: f64) -> u64 {
+pub fn round(value: f64) -> u64 {
     assert!((0.0..9e18).contains(&value), "durations and rates are checked by main");
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "asserted above")]
     let whole = value.round() as u64;
@@ -227,6 +238,13 @@ mod tests {
             hits[picker.pick()] += 1;
         }
         assert!(hits.iter().all(|&n| n.abs_diff(1000) < 150), "{hits:?}");
+    }
+
+    #[test]
+    fn in_order_reaches_each_once_before_any_twice() {
+        let mut picker = Picker::in_order(3);
+        let picked: Vec<usize> = (0..5).map(|_| picker.pick()).collect();
+        assert_eq!(picked, [0, 1, 2, 0, 1]);
     }
 
     #[test]

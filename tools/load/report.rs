@@ -41,6 +41,8 @@ const KINDS: [(Kind, &str); 6] = [
 pub struct Tally {
     /// Latencies of correct answers, in nanoseconds.
     latencies: Histogram<u64>,
+    /// Times to the first byte of whatever was answered, in nanoseconds.
+    first_bytes: Histogram<u64>,
     answers: u64,
     errors: [u64; KINDS.len()],
     /// Reason of the first refused connect.
@@ -64,9 +66,13 @@ pub struct Tally {
 impl Tally {
     /// All zero.
     pub fn new() -> Self {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
+        let histogram = || {
+            let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3);
+            histogram.expect("the bounds are constants and valid")
+        };
         Self {
-            latencies: latencies.expect("the bounds are constants and valid"),
+            latencies: histogram(),
+            first_bytes: histogram(),
             answers: 0,
             errors: [0; KINDS.len()],
             note: None,
@@ -84,6 +90,11 @@ impl Tally {
     pub fn count_answer(&mut self, latency_ns: u64) {
         self.answers += 1;
         self.latencies.saturating_record(latency_ns);
+    }
+
+    /// The first byte of an answer.
+    pub fn count_first_byte(&mut self, waited_ns: u64) {
+        self.first_bytes.saturating_record(waited_ns);
     }
 
     /// `count` failed requests.
@@ -111,6 +122,10 @@ impl Tally {
         self.latencies.value_at_quantile(quantile) as f64 / 1e3
     }
 
+    fn first_byte_us(&self, quantile: f64) -> f64 {
+        self.first_bytes.value_at_quantile(quantile) as f64 / 1e3
+    }
+
     fn per_second(&self, count: u64) -> f64 {
         if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 }
     }
@@ -132,7 +147,8 @@ pub fn json(tally: &Tally) -> String {
         format_args!(
             ",\"answers\":{},\"seconds\":{:.6},\"rps\":{:.1},\"bytes\":{},\"bytes_per_s\":{:.0},\
              \"p50_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},\
-             \"mean_us\":{:.1},\"client_cpu_s\":{:.6},\"connects\":{},\"idle_open\":{},\
+             \"mean_us\":{:.1},\"first_p50_us\":{:.1},\"first_p99_us\":{:.1},\
+             \"client_cpu_s\":{:.6},\"connects\":{},\"idle_open\":{},\
              \"digest\":{}}}",
             tally.answers,
             tally.seconds,
@@ -144,6 +160,8 @@ pub fn json(tally: &Tally) -> String {
             tally.latency_us(0.999),
             latency.max() as f64 / 1e3,
             latency.mean() / 1e3,
+            tally.first_byte_us(0.5),
+            tally.first_byte_us(0.99),
             tally.cpu_seconds,
             tally.connects,
             tally.idle_open,
@@ -157,7 +175,7 @@ pub fn json(tally: &Tally) -> String {
 pub fn table(tally: &Tally) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
-        push(&mut text, format_args!("{name:<14} {value}\n"));
+        push(&mut text, format_args!("{name:<15} {value}\n"));
     };
     row("requests", (tally.answers + tally.errors_total()).to_string());
     row("answered", tally.answers.to_string());
@@ -175,6 +193,8 @@ pub fn table(tally: &Tally) -> String {
     row("p99", format!("{:.1} us", tally.latency_us(0.99)));
     row("p99.9", format!("{:.1} us", tally.latency_us(0.999)));
     row("max", format!("{:.1} us", tally.latencies.max() as f64 / 1e3));
+    row("first byte p50", format!("{:.1} us", tally.first_byte_us(0.5)));
+    row("first byte p99", format!("{:.1} us", tally.first_byte_us(0.99)));
     row("client CPU", format!("{:.3} s", tally.cpu_seconds));
     row("connects", format!("{} during the run", tally.connects));
     if tally.idle_asked > 0 {
@@ -192,7 +212,7 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("writing to a String does not fail");
 }
 
-/// Longer than the timeout and a drain after an overload together.
+/// Longer than any timeout and a drain after an overload together.
 const LATENCY_NS_MAX: u64 = 4_000_000_000_000;
 
 #[cfg(test)]

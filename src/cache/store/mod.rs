@@ -325,6 +325,13 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// A stored file goes if it has this head: nobody may use it any more.
+    pub fn handle_remove_if(&mut self, name: &[u8], head: &[u8]) {
+        if matches!(self.disk.look(name), Ok(Found::Stored { head: found, .. }) if found == head) {
+            self.handle_remove(&[name.into()]);
+        }
+    }
+
     /// A batch of inputs is over.
     pub fn handle_batch_end(&mut self) {
         self.disk.forget();
@@ -427,11 +434,12 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// A stored file gets another head (a 304 came for it). One put there by hand stays without.
-    pub fn handle_freshen(&mut self, name: &[u8], head: &[u8]) {
+    /// A stored file that has the head `before` gets another (a 304 came for it). One that was put
+    /// in its place meanwhile keeps its own, one put there by hand stays without.
+    pub fn handle_freshen(&mut self, name: &[u8], before: &[u8], head: &[u8]) {
         let is_fit = !is_own(name) && head.len() <= STORED_HEAD_BYTES_MAX;
         match self.disk.look(name) {
-            Ok(Found::Stored { head: old, .. }) if is_fit => {
+            Ok(Found::Stored { head: old, .. }) if is_fit && old == before => {
                 match self.disk.replace_head(name, head) {
                     Ok(()) => {
                         self.untag(name, &old);

@@ -137,6 +137,15 @@ fn bodies_at_once_are_bounded() {
     assert_eq!(store.open.len(), STORE_OPEN_MAX);
 }
 
+/// Gives `name` another head, in the place of the one that it has.
+pub(super) fn freshen(store: &mut Store<MemoryDisk>, name: &[u8], head: &[u8]) {
+    let before = match store.look(name) {
+        Sight::Stored(before) => before,
+        _ => Box::default(),
+    };
+    store.handle_freshen(name, &before, head);
+}
+
 // ---- What is in the way ----
 
 #[test]
@@ -150,7 +159,7 @@ fn a_file_put_there_by_hand_is_left_alone() {
         assert_eq!(outcome(&mut store, put(name, "x")), Err(NotStored::Blocked), "{name}");
     }
     store.handle_remove(&[(*b"/h/a").into(), (*b"/h/link").into(), (*b"/.peerage").into()]);
-    store.handle_freshen(b"/h/a", b"new");
+    freshen(&mut store, b"/h/a", b"new");
     assert_eq!((store.poll_event(), store.disk.files()), (None, before));
     assert_eq!(store.totals().failures, 0);
 }
@@ -193,8 +202,11 @@ fn names_without_room_for_the_mark_are_refused() {
 fn a_head_is_replaced_and_a_file_removed() {
     let mut store = store(MemoryDisk::new());
     outcome(&mut store, put("/h/a", "x")).unwrap();
-    store.handle_freshen(b"/h/a", b"newer");
-    store.handle_freshen(b"/h/b", b"newer");
+    freshen(&mut store, b"/h/a", b"newer");
+    freshen(&mut store, b"/h/b", b"newer");
+    // One that was asked about another is not taken.
+    store.handle_freshen(b"/h/a", b"other", b"newest");
+    store.handle_remove_if(b"/h/a", b"other");
     assert_eq!(store.disk.files(), [file("/h/a", "x", Some("newer"))]);
     assert_eq!(store.poll_event(), Some(Event::Changed { name: (*b"/h/a").into() }));
     store.handle_remove(&[(*b"/h/b").into(), (*b"/h/a").into(), (*b"/h/a").into()]);

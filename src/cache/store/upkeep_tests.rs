@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::memory::{Fault, MemoryDisk, Node};
-use super::tests::options;
+use super::tests::{freshen, options};
 use super::*;
 use crate::cache::disk::BLOCK_BYTES;
 use crate::cache::pattern::Pattern;
@@ -233,7 +233,7 @@ fn files_that_became_something_else_are_left_alone() {
     store.disk.put("/h1/d/3.gif", "mine", None);
     store.disk.put_node("/h2/d", Node::Link);
     store.handle_remove(&names);
-    store.handle_freshen(&names[0], b"new");
+    freshen(&mut store, &names[0], b"new");
     let left = store.disk.nodes.clone();
     assert_eq!((store.inventory().len(), store.poll_event()), (97, None));
     store.handle_limits(limit(0));
@@ -369,7 +369,7 @@ fn a_body_under_way_does_not_outlive_a_purge() {
 #[test]
 fn the_tags_of_a_replaced_or_freshened_file_are_its_new_ones() {
     let mut store = learnt(tree());
-    store.handle_freshen(b"/h1/d/1.gif", b"new");
+    freshen(&mut store, b"/h1/d/1.gif", b"new");
     assert_eq!(purge(&mut store, What::Tag(bytes("t1")), false).removed, 9);
     let id = StoreId { worker: 0, number: 0 };
     let (name, head) = (bytes("/h1/d/2.gif"), bytes("other"));

@@ -16,7 +16,7 @@ use crate::sys::socket::peer_address;
 use crate::sys::uring::{Errno, Socket};
 
 use super::conn::{Connection, Descriptor, Doing, Stream};
-use super::{ByAddress, Shared, Worker};
+use super::{ByAddress, FromWorker, Shared, Worker};
 
 /// Listeners and limits.
 pub struct Accepting {
@@ -196,7 +196,7 @@ impl Worker {
             shared.accept_all();
         }
         if shared.is_draining && self.conns.is_empty() {
-            self.is_over = true;
+            self.say_drained();
         }
     }
 
@@ -246,7 +246,15 @@ impl Worker {
             }
         }
         if self.conns.is_empty() {
-            self.is_over = true;
+            self.say_drained();
+        }
+    }
+
+    /// The last connection is gone. It goes on until it is told to end: others may be waiting for
+    /// what is fetched here.
+    pub(super) fn say_drained(&mut self) {
+        if !std::mem::replace(&mut self.has_drained, true) {
+            self.control.tell(self.number, FromWorker::Drained);
         }
     }
 }

@@ -90,7 +90,15 @@ impl Shared {
         // Only a batch that is empty may wait: what is answered already must not.
         let waiter = out.is_empty().then_some(id);
         let next = conn.next.take();
+        let kept = match &next {
+            Some(Next::Stored | Next::Alone) => next.clone(),
+            _ => None,
+        };
         let resolved = self.resolve(request, waiter, next);
+        if matches!(resolved, Resolved::Waits) && !self.asks_origin {
+            // It waits for a file, and what came of the fetch still holds.
+            conn.next = kept;
+        }
         if is_first_try {
             match &resolved {
                 Resolved::File(_) | Resolved::Hit { .. } => self.counters.table_hits.add(1),

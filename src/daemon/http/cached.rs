@@ -14,7 +14,8 @@ use arrayvec::ArrayVec;
 use crate::cache::freshness::status::Fwd;
 use crate::cache::freshness::vary::{SecondaryKey, emit_accept_encoding};
 use crate::cache::freshness::{
-    Fields, Forward, Method as CacheMethod, RequestControl, Serve, StaleWhy, plan_serve,
+    ClientDirectives, Fields, Forward, Method as CacheMethod, RequestControl, Serve, StaleWhy,
+    plan_serve,
 };
 use crate::cache::key::{self, Key as FileName};
 use crate::cache::name::{self, Marks};
@@ -26,7 +27,7 @@ use crate::http::range::ByteRange;
 use crate::http::reply::{self, Context, Gather, Plan};
 use crate::http::target;
 use crate::http::{Method, Request, Status};
-use crate::limits::{HEADERS_MAX, KEY_BYTES_MAX, USED_PERIOD_SECONDS};
+use crate::limits::{FOLLOW_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, USED_PERIOD_SECONDS};
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
@@ -52,13 +53,14 @@ pub(super) struct Place<'a> {
 }
 
 /// A request, as far as deciding about it goes.
+#[derive(Clone, Copy)]
 struct Wanted<'a> {
     rule: &'a PathRule,
     control: RequestControl,
     method: CacheMethod,
     /// Its fields, Cookie left out where cookies are stripped.
     fields: Fields<'a>,
-    next: Option<Next>,
+    next: Option<&'a Next>,
     waiter: Option<Key>,
     path: &'a [u8],
     query: Option<&'a str>,
@@ -109,7 +111,7 @@ impl Shared {
                 CacheMethod::Get
             },
             fields: Fields(&lines),
-            next,
+            next: next.as_ref(),
             waiter,
             path: &path,
             query,
@@ -128,14 +130,16 @@ impl Shared {
         key: &[u8],
         settings: &Settings,
     ) -> Result<Resolved, Status> {
-        if let Some(Next::Join(follow)) = &wanted.next
+        if let Some(Next::Join(follow)) = wanted.next
             && let Some(answer) = follow.answer()
         {
             let is_theirs = !answer.is_shared || is_for(&answer.record, wanted.fields);
             if is_theirs {
                 return Ok(Resolved::Follow(Rc::clone(follow)));
             }
-            return self.resolve_variant(request, place, wanted, key, &answer.record, settings);
+            // It is another's: nothing of it may answer this request.
+            let wanted = Wanted { next: None, ..*wanted };
+            return self.resolve_variant(request, place, &wanted, key, &answer.record, settings);
         }
         let found = self.look_up(key, wanted, settings);
         match found {
@@ -314,8 +318,15 @@ impl Shared {
         key: &[u8],
         generation: Option<u64>,
     ) -> Result<Resolved, Status> {
-        if let Some(Next::Join(follow)) = &wanted.next {
+        if let Some(Next::Join(follow)) = wanted.next
+            && follow.answer().is_some_and(|answer| !answer.is_shared)
+        {
             return Ok(Resolved::Follow(Rc::clone(follow)));
+        }
+        if wanted.control.only_if_cached
+            && wanted.rule.policy.client_directives != ClientDirectives::Ignored
+        {
+            return Err(Status::GatewayTimeout);
         }
         let Some(waiter) = wanted.waiter else { return Ok(Resolved::Waits) };
         self.counters.cache.misses.add(1);
@@ -393,7 +404,7 @@ impl Shared {
         })?;
         Ok(Ask {
             key: key.into(),
-            origin: place.origin,
+            origin: Arc::clone(origin),
             request: bytes,
             stored,
             policy: wanted.rule.policy,
@@ -424,10 +435,12 @@ impl Shared {
         });
         // RFC 9112 7: a 1.0 client knows no chunks, and could not tell the end from a failure.
         if whole.is_none() && request.minor == 0 && request.method != Method::Head {
-            if follow.end().is_none() && out.is_empty() {
-                follow.wait(id);
+            if follow.end().is_none() && follow.len() <= FOLLOW_BYTES_MAX as u64 {
+                if out.is_empty() {
+                    follow.wait(id);
+                    conn.awaits_origin = true;
+                }
                 conn.next = Some(Next::Join(Rc::clone(follow)));
-                conn.awaits_origin = true;
                 return Answer::Waits;
             }
             self.emit_status(conn, request, Status::BadGateway, false, out);

@@ -42,6 +42,7 @@ use crate::time::{Duration, Instant};
 use super::super::counters::Counters;
 use super::super::settings::Settings;
 use super::fetch::status_line;
+use super::follow::Renewal;
 
 /// What the tree thread tells all workers without a message.
 #[derive(Debug, Default)]
@@ -456,6 +457,14 @@ impl Files {
                 self.submit_open(tag, settings, links, "", ring);
                 return Vec::new();
             }
+            // Something came or went while it was opened.
+            Err(_) if opening.is_stale && opening.tries < OPEN_TRIES_MAX => {
+                opening.is_stale = false;
+                opening.tries += 1;
+                opening.through_link = false;
+                self.submit_open(tag, settings, false, "", ring);
+                return Vec::new();
+            }
             Err(error) => return self.finish_absent(tag, status_of(error), now, counters),
         };
         let is_sibling = opening.key.contains(&0);
@@ -683,12 +692,15 @@ impl Files {
     }
 
     /// The file of `key` holds on, with another record: an origin confirmed it.
-    pub fn renew(&mut self, key: &[u8], record: &Arc<Record>, settings: &Settings, now: Instant) {
+    pub fn renew(&mut self, key: &[u8], renewal: &Renewal, settings: &Settings, now: Instant) {
         let Some(id) = self.table.find(key) else { return };
         let Some(Entry::Present { version, checked, .. }) = self.table.value_mut(id) else {
             return;
         };
-        if version.record.is_none() || version.is_broken() {
+        // Another may have taken its place since it was asked about.
+        let is_it = version.record.as_deref() == Some(&*renewal.before);
+        let record = &renewal.after;
+        if !is_it || version.is_broken() || record.body_bytes != version.identity.len {
             return;
         }
         let before = Rc::clone(version);

@@ -8,9 +8,10 @@
 //! in `file`; a fetch that is paused goes on once its slowest follower has caught up.
 //! Not here: the fetch (`daemon::http::fetch`), writing the file (`daemon::store`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cache::record::Record;
@@ -35,6 +36,15 @@ pub struct Answer {
     pub collapsed_status: Vec<u8>,
 }
 
+/// A stored answer was confirmed: it has another record now.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The one that was asked about.
+    pub before: Arc<Record>,
+    /// The one in its place.
+    pub after: Arc<Record>,
+}
+
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -49,9 +59,8 @@ pub enum End {
 pub enum Verdict {
     /// Its answer comes.
     Streams(Arc<Answer>),
-    /// What is stored answers: it was confirmed, or stands in for an error. The record replaces
-    /// the stored one, if there is one.
-    Stored(Option<Arc<Record>>),
+    /// What is stored answers: it was confirmed, or stands in for an error.
+    Stored(Option<Renewal>),
     /// What is stored changed: look again.
     Again,
     /// There is no answer.
@@ -60,6 +69,8 @@ pub enum Verdict {
 
 /// See the module.
 pub struct Follow {
+    /// Memory of all answers of this worker.
+    total: Rc<Cell<usize>>,
     /// What is fetched.
     pub key: Box<[u8]>,
     /// Its name at this worker.
@@ -104,7 +115,7 @@ pub enum Next {
 }
 
 impl Follow {
-    pub fn new(key: Box<[u8]>, id: Key, asker: Option<Key>) -> Self {
+    pub fn new(key: Box<[u8]>, id: Key, asker: Option<Key>, total: Rc<Cell<usize>>) -> Self {
         let inner = Inner {
             is_open: true,
             answer: None,
@@ -119,7 +130,7 @@ impl Follow {
             file: None,
             written: 0,
         };
-        Self { key, id, asker, inner: RefCell::new(inner) }
+        Self { total, key, id, asker, inner: RefCell::new(inner) }
     }
 
     /// Has `conn` told when there is more.
@@ -179,6 +190,7 @@ impl Follow {
             inner.pieces.push_back((inner.len, piece.clone()));
             inner.len += wide(piece.len());
             inner.memory += cost(piece);
+            self.total.set(self.total.get() + cost(piece));
         }
     }
 
@@ -197,9 +209,18 @@ impl Follow {
         inner.base == 0 || inner.file.is_some()
     }
 
-    /// All bytes in memory, for somebody who starts at the beginning.
-    pub fn pieces(&self) -> Vec<Bytes> {
-        self.inner.borrow().pieces.iter().map(|(_, piece)| piece.clone()).collect()
+    /// All bytes in memory, and the position of the first.
+    pub fn pieces(&self) -> (u64, Vec<Bytes>) {
+        let inner = self.inner.borrow();
+        (inner.base, inner.pieces.iter().map(|(_, piece)| piece.clone()).collect())
+    }
+
+    /// Nothing is here yet, and the first `base` bytes are in the file only.
+    pub fn begin_at(&self, base: u64) {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.len == 0 {
+            (inner.base, inner.len) = (base, base);
+        }
     }
 
     /// The file, and how much of the answer is in it.
@@ -233,16 +254,16 @@ impl Follow {
             return;
         }
         let slowest = inner.positions.values().copied().min().unwrap_or(inner.len);
-        // While it may be joined, whoever joins needs the beginning too.
-        let passed = if inner.is_open && inner.file.is_none() { 0 } else { slowest };
         let written = if inner.file.is_some() { inner.written } else { 0 };
-        let free_until = passed.max(written);
+        // While it may be joined, whoever joins needs the beginning: from the file, if not here.
+        let free_until = if inner.is_open { written } else { slowest.max(written) };
         while inner.memory > room
             && let Some((_, piece)) = inner.pieces.front()
             && inner.base + wide(piece.len()) <= free_until
         {
             inner.base += wide(piece.len());
             inner.memory -= cost(piece);
+            self.total.set(self.total.get() - cost(piece));
             inner.pieces.pop_front();
         }
     }
@@ -253,6 +274,8 @@ impl Follow {
         if at >= until || at >= inner.len {
             return match inner.end {
                 _ if at >= until => Next::Over,
+                // Not as long as its head said.
+                Some(End::Complete) if until != u64::MAX => Next::Broken,
                 Some(End::Complete) => Next::Over,
                 Some(End::Broken) => Next::Broken,
                 None => Next::Wait,
@@ -279,6 +302,12 @@ impl Follow {
         let is_end =
             at + count == until || (inner.end == Some(End::Complete) && at + count == inner.len);
         Next::Bytes { count, is_last: is_end }
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        self.total.set(self.total.get() - self.inner.get_mut().memory);
     }
 }
 

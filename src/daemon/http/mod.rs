@@ -98,7 +98,7 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// It serves.
     Ready,
-    /// It has ended as told.
+    /// Its last connection is gone, or it ends, as told.
     Drained,
     /// It cannot go on.
     Fatal(String),
@@ -214,6 +214,8 @@ struct Worker {
     doorbell: Doorbell,
     /// Set when it shall end.
     is_over: bool,
+    /// It has said that its last connection is gone.
+    has_drained: bool,
     /// There may be something in the inbox.
     is_rung: bool,
     /// Connections that can go on, since what they waited for has happened.
@@ -223,11 +225,9 @@ struct Worker {
 /// Serves until told to end. Runs on the calling thread.
 pub fn run(assignment: Assignment) {
     let (number, control) = (assignment.number, assignment.control.clone());
-    let word = match serve(assignment) {
-        Ok(()) => FromWorker::Drained,
-        Err(error) => FromWorker::Fatal(error),
-    };
-    control.tell(number, word);
+    if let Err(error) = serve(assignment) {
+        control.tell(number, FromWorker::Fatal(error));
+    }
 }
 
 fn serve(assignment: Assignment) -> Result<(), String> {
@@ -265,6 +265,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             worker.run_woken();
             worker.run_fetches();
         }
+        worker.shared.fetches.flush();
         worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
             next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
@@ -336,6 +337,7 @@ impl Worker {
             overflow: assignment.ends.overflow,
             doorbell: assignment.ends.doorbell,
             is_over: false,
+            has_drained: false,
             is_rung: false,
             woken: Vec::new(),
         };
@@ -462,10 +464,10 @@ impl Worker {
             shared.fetches.handle(word, &mut context);
         }
         shared.fetches.work(&mut context);
-        for (name, record) in std::mem::take(&mut shared.fetches.changed) {
-            match record {
-                Some(record) => {
-                    shared.files.renew(&name, &record, &shared.settings, shared.now);
+        for (name, renewal) in std::mem::take(&mut shared.fetches.changed) {
+            match renewal {
+                Some(renewal) => {
+                    shared.files.renew(&name, &renewal, &shared.settings, shared.now);
                 }
                 None => shared.files.handle_change(&name, false),
             }
@@ -481,7 +483,10 @@ impl Worker {
                     self.resume(id);
                 }
                 (Doing::Streaming, Next::More) => {
-                    conn.http.handle_progress(self.shared.now, 0);
+                    if conn.awaits_origin {
+                        // The wait was the origin's: the client's rate counts anew.
+                        conn.http.handle_wait(self.shared.now);
+                    }
                     self.run_stream(id);
                 }
                 _ => {}
@@ -530,7 +535,10 @@ impl Worker {
                 }
                 ToWorker::Purge { id, phase, purge } => self.purge(id, phase, &purge),
                 ToWorker::Drain => self.drain(),
-                ToWorker::Stop => self.is_over = true,
+                ToWorker::Stop => {
+                    self.is_over = true;
+                    self.say_drained();
+                }
             }
         }
         self.shared.counters.table_files.set(self.shared.files.len() as u64);
@@ -556,6 +564,7 @@ impl Worker {
                     shared.files.flush();
                 }
                 shared.files.purge(purge);
+                shared.fetches.forget(purge);
             }
         }
         self.control.tell(self.number, FromWorker::PurgeDone { id, phase });

@@ -124,20 +124,7 @@ impl Origins {
             let same = before.get(number).copied().filter(|key| {
                 self.origins.find(*key).is_some_and(|origin| origin.settings.is_same(settings))
             });
-            let key = same.unwrap_or_else(|| {
-                let origin = Origin {
-                    pool: Pool::new(settings.addresses.len().max(1), settings.pool),
-                    settings: Arc::clone(settings),
-                    tls: settings.tls.as_ref().map(|(options, _)| options.for_thread()),
-                    conns: HashMap::new(),
-                    is_retired: false,
-                    requests: 0,
-                };
-                match self.origins.insert(origin) {
-                    Ok(key) => key,
-                    Err(_) => unreachable!("the slab has no bound"),
-                }
-            });
+            let key = same.unwrap_or_else(|| self.add(settings, false));
             self.by_number.push(key);
         }
         for key in before {
@@ -145,28 +132,60 @@ impl Origins {
                 && let Some(origin) = self.origins.find_mut(key)
             {
                 origin.is_retired = true;
+                self.touched.push(key);
             }
         }
     }
 
-    /// Sends `bytes`, a whole request without a body, to the origin of that number.
-    pub fn ask(&mut self, number: usize, bytes: Arc<Vec<u8>>, now: Instant) -> RequestId {
+    /// Sends `bytes`, a whole request without a body, to `origin`.
+    pub fn ask(
+        &mut self,
+        origin: &Arc<OriginSettings>,
+        bytes: Arc<Vec<u8>>,
+        now: Instant,
+    ) -> RequestId {
         let id = RequestId(self.next_request);
         self.next_request += 1;
-        let Some(key) = self.by_number.get(number).copied() else {
-            self.events.push_back(Event::Refused(id, Refusal::Down));
-            return id;
-        };
-        let origin = self.origins.find_mut(key).expect("listed origins exist");
-        if origin.settings.addresses.is_empty() {
+        if origin.addresses.is_empty() {
             self.events.push_back(Event::Refused(id, Refusal::Down));
             return id;
         }
+        let key = self.find(origin);
+        let Some(origin) = self.origins.find_mut(key) else { return id };
         origin.requests += 1;
         origin.pool.handle_request(now, id, true);
         self.requests.insert(id, Request { origin: key, bytes, conn: None });
         self.touched.push(key);
         id
+    }
+
+    /// The origin with these settings. One of a configuration that this worker has not heard of, or
+    /// has no more, is there for as long as somebody asks it.
+    fn find(&mut self, settings: &Arc<OriginSettings>) -> Key {
+        let is_it = |origin: &Origin| {
+            Arc::ptr_eq(&origin.settings, settings) || origin.settings.is_same(settings)
+        };
+        let slots = 0..self.origins.slot_count();
+        let mut known = slots.filter_map(|at| self.origins.slot(at));
+        if let Some((key, _)) = known.find(|(_, origin)| is_it(origin)) {
+            return key;
+        }
+        self.add(settings, true)
+    }
+
+    fn add(&mut self, settings: &Arc<OriginSettings>, is_retired: bool) -> Key {
+        let origin = Origin {
+            pool: Pool::new(settings.addresses.len().max(1), settings.pool),
+            settings: Arc::clone(settings),
+            tls: settings.tls.as_ref().map(|(options, _)| options.for_thread()),
+            conns: HashMap::new(),
+            is_retired,
+            requests: 0,
+        };
+        match self.origins.insert(origin) {
+            Ok(key) => key,
+            Err(_) => unreachable!("the slab has no bound"),
+        }
     }
 
     /// Nobody wants the answer any more.

@@ -130,7 +130,12 @@ impl Worker {
         match progress {
             Progress::Waits => conn.stream = Some(stream),
             Progress::Over => self.handle_batch_sent(id),
-            Progress::Broken => self.close(id),
+            Progress::Broken => {
+                if let Stream::Follow(stream) = &stream {
+                    stream.follow.leave(id);
+                }
+                self.close(id);
+            }
         }
     }
 

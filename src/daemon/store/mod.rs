@@ -59,6 +59,15 @@ pub enum ToStore {
     Freshen {
         /// Its name.
         name: Box<[u8]>,
+        /// The one it has, or nothing is done.
+        before: Box<[u8]>,
+        /// The one it gets.
+        head: Box<[u8]>,
+    },
+    /// A stored file goes, if it has this head.
+    RemoveIf {
+        /// Its name.
+        name: Box<[u8]>,
         /// The head.
         head: Box<[u8]>,
     },
@@ -244,7 +253,10 @@ impl Storage {
             }
             ToStore::Look { id, name } => self.replies.seen(id, self.store.look(&name)),
             ToStore::Abort { id } => self.store.handle_abort(id),
-            ToStore::Freshen { name, head } => self.store.handle_freshen(&name, &head),
+            ToStore::Freshen { name, before, head } => {
+                self.store.handle_freshen(&name, &before, &head);
+            }
+            ToStore::RemoveIf { name, head } => self.store.handle_remove_if(&name, &head),
             ToStore::Remove { names } => self.store.handle_remove(&names),
             ToStore::Used { hashes } => self.store.handle_used(&hashes),
             ToStore::Changed { name } => self.store.handle_changed(&name),

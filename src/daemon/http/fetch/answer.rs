@@ -14,12 +14,14 @@ use crate::http::Status;
 use crate::http::origin::location::{Place, Scheme, rewrite};
 use crate::http::origin::response::{self, HeadLimits};
 use crate::http::request::header_space;
-use crate::limits::{FOLLOW_BYTES_MAX, HEADERS_MAX, KEPT_BYTES_MAX, ORIGIN_HEAD_BYTES_MAX};
+use crate::limits::{
+    FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, HEADERS_MAX, KEPT_BYTES_MAX, ORIGIN_HEAD_BYTES_MAX,
+};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::Key;
 
 use super::super::super::store::ToStore;
-use super::super::follow::{Answer, End, Verdict};
+use super::super::follow::{Answer, End, Renewal, Verdict};
 use super::super::origin::Event;
 use super::request::{
     public_place, status_line, status_of, status_of_refusal, with_asked, with_conditions,
@@ -65,8 +67,7 @@ impl Fetches {
             asked_at: fetch.asked_at,
             received_at: context.unix,
         };
-        let origin = context.settings.origins.get(fetch.ask.origin).map(Arc::clone);
-        let places = origin.as_ref().map(|origin| origin.places()).unwrap_or_default();
+        let places = fetch.ask.origin.places();
         let places: Vec<Place<'_>> = places
             .iter()
             .map(|(scheme, host, port)| Place { scheme: *scheme, host, port: *port })
@@ -84,19 +85,19 @@ impl Fetches {
             })
         });
         match plan {
+            // RFC 9110 15.4.5: an answer to a condition, which was not sent.
+            Plan::Send(record, _) if record.status == 304 => {
+                self.conclude(key, &Verdict::Refused(Status::BadGateway), context);
+            }
             Plan::Send(record, pass) => self.begin_answer(key, record, pass, length, context),
-            Plan::Confirmed(record) => {
-                if let (Some(head), false) = (record.emit(), fetch.is_purged) {
-                    let name = fetch.ask.key.clone();
-                    let word = ToStore::Freshen { name, head: head.into() };
+            Plan::Confirmed(record) => self.confirm(key, record, context),
+            Plan::Spent => {
+                let head = fetch.ask.stored.as_ref().and_then(|stored| stored.emit());
+                if let (Some(head), false) = (head, fetch.is_purged) {
+                    let (name, head) = (fetch.ask.key.clone(), head.into());
+                    let word = ToStore::RemoveIf { name, head };
                     let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
                 }
-                self.conclude(key, &Verdict::Stored(Some(Arc::new(record))), context);
-            }
-            Plan::Spent => {
-                let names = vec![fetch.ask.key.clone()];
-                let word = ToStore::Remove { names };
-                let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
                 self.conclude(key, &Verdict::Stored(None), context);
             }
             Plan::Stale => {
@@ -107,12 +108,29 @@ impl Fetches {
                 fetch.ask.stored = None;
                 let before = fetch.request;
                 let request = Arc::new(with_conditions(&fetch.ask));
-                fetch.request = self.origins.ask(fetch.ask.origin, request, context.now);
+                fetch.request = self.origins.ask(&fetch.ask.origin, request, context.now);
                 let after = fetch.request;
                 self.by_request.remove(&before);
                 self.by_request.insert(after, key);
             }
         }
+    }
+
+    /// The origin says that what is stored holds.
+    fn confirm(&mut self, key: Key, record: Record, context: &mut Context<'_>) {
+        let Some(fetch) = self.fetches.get(&key) else { return };
+        let before = fetch.ask.stored.clone();
+        let heads = before.as_ref().and_then(|before| before.emit()).zip(record.emit());
+        let (Some(before), Some((old, new)), false) = (before, heads, fetch.is_purged) else {
+            self.conclude(key, &Verdict::Stored(None), context);
+            return;
+        };
+        // Only the file that was asked about: another may have taken its place.
+        let name = fetch.ask.key.clone();
+        let word = ToStore::Freshen { name, before: old.into(), head: new.into() };
+        let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
+        let renewal = Renewal { before, after: Arc::new(record) };
+        self.conclude(key, &Verdict::Stored(Some(renewal)), context);
     }
 
     pub(super) fn begin_answer(
@@ -130,8 +148,9 @@ impl Fetches {
         let is_file = is_kept && record.status == 200 && self.store.is_some();
         // An error without a word on caching is told to all who waited for it: were each to ask
         // for itself, an origin in trouble would have more of it.
-        let is_common_error =
-            record.status >= 500 && matches!(pass, Some(Pass::NoLifetime | Pass::Useless));
+        let is_common_error = record.status >= 500
+            && matches!(pass, Some(Pass::NoLifetime | Pass::Useless))
+            && !record.lines().any(|(name, _)| name.eq_ignore_ascii_case(b"Vary"));
         let is_shared = (pass.is_none() || is_common_error) && !ask.is_alone;
         let fwd_status = (record.status != 200).then_some(record.status);
         let ttl = pass.is_none().then(|| record.freshness.ttl(context.unix));
@@ -155,12 +174,12 @@ impl Fetches {
         if is_shared && waiters > 1 {
             context.counters.cache.coalesced.add(waiters - 1);
         }
-        for (place, at) in fetch.remote.iter().enumerate() {
+        for at in &fetch.remote {
             let verdict = Verdict::Streams(Arc::clone(&answer));
-            let word = Word::Verdict { follow: at.follow, verdict, is_yours: place == 0 };
+            let word = Word::Verdict { follow: at.follow, verdict, is_yours: at.is_asker };
             self.peers.tell(at.worker, word);
         }
-        let is_yours = fetch.remote.is_empty();
+        let is_yours = !fetch.remote.iter().any(|at| at.is_asker);
         self.handle_verdict(follow.id, Verdict::Streams(answer), is_yours);
     }
 
@@ -180,7 +199,8 @@ impl Fetches {
             }
         }
         self.wake_all(&follow, &Next::More);
-        if follow.memory() > FOLLOW_BYTES_MAX / 2 {
+        let is_tight = self.memory.get() > FOLLOW_MEMORY_MAX;
+        if is_tight || follow.memory() > FOLLOW_BYTES_MAX / 2 || self.peers.is_behind() {
             self.paused.push(key);
         }
     }
@@ -230,7 +250,7 @@ impl Fetches {
             cache_status: line.clone(),
             collapsed_status: line,
         };
-        let kept = Kept { answer: Arc::new(kept), body: fetch.follow.pieces() };
+        let kept = Kept { answer: Arc::new(kept), body: fetch.follow.pieces().1 };
         drop(self.kept.insert(&fetch.ask.key, kept));
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::cache::purge::{Purge, What};
 use crate::cache::record::{Record, split_tags};
 use crate::cache::store::Put;
-use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, STORE_BEHIND_BYTES_MAX};
+use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, PEER_QUEUE, STORE_BEHIND_BYTES_MAX};
 use crate::stdx::num::{narrow, wide};
 use crate::stdx::slab::Key;
 
@@ -83,13 +83,19 @@ impl Fetches {
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
         if let Storing::Begun { id, .. } = fetch.storing {
             let name = StoreId { worker: narrow(self.number), number: id };
-            // Where the queue is full, the store drops it at the next start at the latest.
-            let _told: bool =
-                self.store.as_ref().is_some_and(|store| store.tell(ToStore::Abort { id: name }));
+            self.aborts.push(name);
             self.by_store.remove(&id);
         }
         fetch.storing = Storing::No;
         fetch.unstored = Vec::new();
+        self.paused.push(key);
+        self.tell_aborts();
+    }
+
+    /// What finds no room in the store's queue now is said later.
+    pub(super) fn tell_aborts(&mut self) {
+        let Some(store) = &self.store else { return };
+        self.aborts.retain(|id| !store.tell(ToStore::Abort { id: *id }));
     }
 
     pub(super) fn finish_if_over(&mut self, key: Key) {
@@ -137,16 +143,25 @@ impl Fetches {
 
     /// Pauses or resumes a fetch by what is kept of it in memory.
     pub(super) fn check_pause(&mut self, key: Key, context: &mut Context<'_>) {
-        let total: usize = if self.fetches.len() > FOLLOW_MEMORY_MAX / FOLLOW_BYTES_MAX {
-            self.follows_memory()
-        } else {
-            0
-        };
-        let is_tight = total > FOLLOW_MEMORY_MAX;
+        let is_tight = self.memory.get() > FOLLOW_MEMORY_MAX;
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
         fetch.follow.trim(is_tight);
+        let has_no_file = matches!(fetch.storing, Storing::No) || fetch.follow.file().is_none();
+        if fetch.follow.is_open() && has_no_file && fetch.follow.memory() > FOLLOW_BYTES_MAX {
+            // Who joins now could not be given the beginning for ever: nobody does any more, and
+            // what all have had is let go of.
+            let follow = Rc::clone(&fetch.follow);
+            for at in &fetch.remote {
+                self.peers.tell(at.worker, Word::Unlist { follow: at.follow });
+            }
+            self.unlist(&follow);
+            follow.trim(is_tight);
+        }
+        let Some(fetch) = self.fetches.get_mut(&key) else { return };
         let memory = fetch.follow.memory();
-        let full = fetch.remote.iter().any(|at| at.is_full);
+        // A worker that does not take its words has enough too.
+        let full =
+            fetch.remote.iter().any(|at| at.is_full || self.peers.waiting(at.worker) > PEER_QUEUE);
         let bound = if fetch.is_paused { FOLLOW_BYTES_MAX / 2 } else { FOLLOW_BYTES_MAX };
         let pauses = full || memory > bound || is_tight && memory > FOLLOW_BYTES_MAX / 16;
         if pauses != fetch.is_paused {
@@ -158,9 +173,19 @@ impl Fetches {
         }
     }
 
-    pub(super) fn follows_memory(&self) -> usize {
+    /// The last step of a purge: what was joined meanwhile at an owner that had not heard of it.
+    pub fn forget(&mut self, purge: &Purge) {
+        let is_tag = matches!(purge.what, What::Tag(_));
         let slots = 0..self.follows.slot_count();
-        slots.filter_map(|at| self.follows.slot(at)).map(|(_, follow)| follow.memory()).sum()
+        let followed: Vec<Rc<Follow>> = slots
+            .filter_map(|at| self.follows.slot(at))
+            .filter(|(id, _)| !self.fetches.contains_key(id))
+            .filter(|(_, follow)| is_tag || purge.matches(&follow.key))
+            .map(|(_, follow)| Rc::clone(follow))
+            .collect();
+        for follow in followed {
+            self.unlist(&follow);
+        }
     }
 
     /// What was under way before a purge is sent on to those who wait, and stored by nobody.

@@ -37,9 +37,9 @@ impl Fetches {
                     self.unlist(&follow);
                 }
             }
-            Verdict::Stored(record) => {
-                if record.is_some() {
-                    self.changed.push((follow.key.clone(), record));
+            Verdict::Stored(renewal) => {
+                if renewal.is_some() {
+                    self.changed.push((follow.key.clone(), renewal));
                 }
                 self.wake_all(&follow, &Next::Stored);
                 self.drop_follow(&follow);
@@ -82,6 +82,11 @@ impl Fetches {
             self.wake_all(&follow, &Next::More);
         }
         let is_remote = !self.fetches.contains_key(&follow.id);
+        if is_remote && follow.memory() > FOLLOW_BYTES_MAX && follow.file().is_none() {
+            // Who joins now could not be given the beginning for ever.
+            self.unlist(&follow);
+            follow.trim(false);
+        }
         if is_remote && end.is_none() && follow.memory() > FOLLOW_BYTES_MAX {
             self.set_full(&follow, true);
             self.full.push(follow.id);

@@ -18,12 +18,12 @@ mod words;
 pub use request::status_line;
 pub use words::{Ask, Next, Word};
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::cache::inventory::NameHash;
-use crate::cache::record::Record;
 use crate::cache::table::Table;
 use crate::http::Status;
 use crate::http::origin::pool::RequestId;
@@ -36,9 +36,9 @@ use crate::time::{Instant, UnixSeconds};
 
 use super::super::counters::Counters;
 use super::super::settings::Settings;
-use super::super::store::ToStore;
+use super::super::store::{StoreId, ToStore};
 use super::super::topology::{Peers, StoreLine};
-use super::follow::{Answer, End, Follow, Verdict};
+use super::follow::{Answer, End, Follow, Renewal, Verdict};
 use super::origin::Origins;
 use request::{is_for, with_conditions};
 
@@ -72,6 +72,8 @@ struct Fetch {
 struct Remote {
     worker: usize,
     follow: Key,
+    /// Whether one of its connections sent the request.
+    is_asker: bool,
     is_full: bool,
 }
 
@@ -81,7 +83,7 @@ struct Kept {
 }
 
 /// A name, and its file's new record, if that is all that changed.
-pub type Change = (Box<[u8]>, Option<Arc<Record>>);
+pub type Change = (Box<[u8]>, Option<Renewal>);
 
 /// What the methods below need of their worker.
 pub struct Context<'a> {
@@ -112,11 +114,15 @@ pub struct Fetches {
     kept: Table<Kept>,
     /// Keys whose answers are for those who ask only, and until when that is believed.
     passes: HashMap<Box<[u8]>, Instant>,
+    /// Bodies that the store has to be told to give up.
+    aborts: Vec<StoreId>,
     /// Fetches that wait until their bytes were taken.
     paused: Vec<Key>,
     /// Followed fetches of other workers that were told to pause.
     full: Vec<Key>,
     has_taken: bool,
+    /// Memory of all answers under way, also of those that are only sent on.
+    memory: Rc<Cell<usize>>,
     /// Fetches with bytes for the store.
     unstored: Vec<Key>,
     /// Connections that can go on.
@@ -143,9 +149,11 @@ impl Fetches {
             origins: Origins::new(),
             kept: Table::new(KEPT_MAX, random_seed()),
             passes: HashMap::new(),
+            aborts: Vec::new(),
             paused: Vec::new(),
             full: Vec::new(),
             has_taken: false,
+            memory: Rc::default(),
             unstored: Vec::new(),
             woken: VecDeque::new(),
             changed: Vec::new(),
@@ -154,7 +162,12 @@ impl Fetches {
 
     /// Whether anything is under way whose time can run out.
     pub fn is_idle(&self) -> bool {
-        self.follows.is_empty() && self.origins.is_idle()
+        self.follows.is_empty() && self.origins.is_idle() && !self.peers.is_behind()
+    }
+
+    /// Hands words over that were said since `work`. Once a batch, after all else.
+    pub fn flush(&mut self) {
+        self.peers.flush();
     }
 
     /// `key` was served from the tree: to be remembered when something has to go.
@@ -229,9 +242,9 @@ impl Fetches {
         is_listed: bool,
     ) -> Option<Rc<Follow>> {
         // The slab's key is part of the value.
-        let placeholder = Rc::new(Follow::new(Box::default(), NO_KEY, None));
-        let id = self.follows.insert(placeholder).ok()?;
-        let follow = Rc::new(Follow::new(key.clone(), id, asker));
+        let new = |key, id, asker| Rc::new(Follow::new(key, id, asker, Rc::clone(&self.memory)));
+        let id = self.follows.insert(new(Box::default(), NO_KEY, None)).ok()?;
+        let follow = new(key.clone(), id, asker);
         *self.follows.find_mut(id)? = Rc::clone(&follow);
         if is_listed {
             self.by_key.insert(key, id);
@@ -270,10 +283,21 @@ impl Fetches {
             Word::Verdict { follow, verdict, is_yours } => {
                 self.handle_verdict(follow, verdict, is_yours);
             }
+            Word::Begin { follow, base } => {
+                if let Some(follow) = self.follows.find(follow) {
+                    follow.begin_at(base);
+                }
+            }
             Word::Pieces { follow, pieces, end } => self.handle_pieces(follow, &pieces, end),
             Word::Written { follow, bytes, file } => {
                 if let Some(follow) = self.follows.find(follow) {
                     follow.set_written(bytes, file);
+                    follow.trim(false);
+                }
+            }
+            Word::Unlist { follow } => {
+                if let Some(follow) = self.follows.find(follow).map(Rc::clone) {
+                    self.unlist(&follow);
                     follow.trim(false);
                 }
             }
@@ -301,14 +325,14 @@ impl Fetches {
             self.peers.tell(from, Word::Verdict { follow, verdict, is_yours: false });
             return;
         };
-        let remote = Remote { worker: from, follow, is_full: false };
+        let remote = Remote { worker: from, follow, is_asker: true, is_full: false };
         let remote = if is_local { Vec::new() } else { vec![remote] };
         context.counters.cache.fetches.add(1);
         if ask.stored.is_some() {
             context.counters.cache.revalidations.add(1);
         }
         let request = Arc::new(with_conditions(&ask));
-        let request = self.origins.ask(ask.origin, request, context.now);
+        let request = self.origins.ask(&ask.origin, request, context.now);
         let id = local.id;
         let fetch = Fetch {
             ask,
@@ -334,15 +358,18 @@ impl Fetches {
             self.peers.tell(worker, word);
             return;
         };
-        fetch.remote.push(Remote { worker, follow, is_full: false });
+        fetch.remote.push(Remote { worker, follow, is_asker: false, is_full: false });
         let Some(answer) = open.answer() else { return };
         let verdict = Verdict::Streams(answer);
         self.peers.tell(worker, Word::Verdict { follow, verdict, is_yours: false });
         if let Some((file, bytes)) = open.file() {
             self.peers.tell(worker, Word::Written { follow, bytes, file: Some(file) });
         }
-        let end = open.end();
-        self.peers.tell(worker, Word::Pieces { follow, pieces: open.pieces(), end });
+        let (end, (base, pieces)) = (open.end(), open.pieces());
+        if base > 0 {
+            self.peers.tell(worker, Word::Begin { follow, base });
+        }
+        self.peers.tell(worker, Word::Pieces { follow, pieces, end });
     }
 
     fn answer_kept(
@@ -408,6 +435,7 @@ impl Fetches {
     /// Looks for what nobody wants any more, and for times that have run out.
     pub fn sweep(&mut self, context: &mut Context<'_>) {
         self.tell_used();
+        self.tell_aborts();
         self.origins.sweep(context.now, context.ring);
         let idle: Vec<Key> = self
             .fetches

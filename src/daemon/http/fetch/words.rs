@@ -14,6 +14,7 @@ use crate::http::Status;
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::Key;
 
+use super::super::super::origins::OriginSettings;
 use super::super::super::store::FromStore;
 use super::super::follow::{End, Follow, Verdict};
 
@@ -22,8 +23,8 @@ use super::super::follow::{End, Follow, Verdict};
 pub struct Ask {
     /// The name under which the answer is stored.
     pub key: Box<[u8]>,
-    /// The number of the origin in the settings.
-    pub origin: usize,
+    /// Whom to ask. Not by number: workers hear of a reload one after the other.
+    pub origin: Arc<OriginSettings>,
     /// The request as it is sent, but for conditions.
     pub request: Vec<u8>,
     /// What is stored, whose validators are sent along.
@@ -56,11 +57,15 @@ pub enum Word {
     Full { from: usize, follow: Key, is_full: bool },
     /// To a follower: how it turned out. `is_yours`: its own request was sent.
     Verdict { follow: Key, verdict: Verdict, is_yours: bool },
+    /// To a follower: the body up to there is in the file only.
+    Begin { follow: Key, base: u64 },
     /// To a follower: more of the body.
     Pieces { follow: Key, pieces: Vec<Bytes>, end: Option<End> },
     /// To a follower: so much of the body is in the file.
     Written { follow: Key, bytes: u64, file: Option<Arc<File>> },
-    /// To a follower: no new request may join.
+    /// To a follower: no new request may join; it goes on.
+    Unlist { follow: Key },
+    /// To a follower: it is over, and what is stored changed.
     Shut { follow: Key },
     /// Of the store.
     Store(FromStore),
