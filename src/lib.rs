@@ -5,7 +5,7 @@
 //! the table of who may name whom.
 //!
 //! ```text
-//!                signals, admin listener
+//!            signals, admin listener, control socket
 //!                        |
 //!                  +-----v-----+    reload, drain      +--------------------------------+
 //!                  |  control  |---------------------->|  http-0 .. http-N-1            |
@@ -14,9 +14,13 @@
 //!                                                      |  connections, open files       |
 //!                  +-----------+   changed, flush      |                                |
 //!   inotify ------>|   tree    |---------------------->|  sleeps only in its ring       |
-//!   reclaim ------>|           |    reclaim epoch      +---^----------------------|-----+
-//!                  +-----------+                           | requests             | bodies: map
-//!                                                        clients <----------------+ or pages
+//!   reclaim ------>|           |    reclaim epoch      +--^---------^--------^----|-----+
+//!                  +-----+-----+                          |         |        |    |
+//!                        | what others changed    bodies, |         |        |    | bodies: map,
+//!                  +-----v-----+       names used, purges |     answers   requests  pages, or
+//!                  |   store   |<-------------------------+         |        |      what comes
+//!                  |           |----- stored, removed ----->     origins  clients <-+
+//!                  +-----------+  temporary files, eviction
 //! ```
 //!
 //! | module | layer | what lives there |
@@ -24,7 +28,7 @@
 //! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
 //! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
 //! | `tls` | core | the client's side of one TLS connection, to an origin |
-//! | `admin` | core | the text of the metrics |
+//! | `admin` | core | the text of the metrics, the control socket's protocol |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
 //! | `daemon` | daemon | every thread and queue (`daemon::topology`), the workers, the life cycle |
@@ -35,6 +39,11 @@
 //! `Shared::read` lets `http::Conn` parse in place -> `Shared::answer` finds the file in
 //! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the
 //! prepared head -> `sys::uring::Ring::send`, submitted with the next wait.
+//!
+//! A GET that misses: `daemon::http::cached` finds nothing fresh -> a `Word::Ask` to the owner of the
+//! key -> `daemon::http::fetch` has one fetch for it, on `daemon::http::origin` ->
+//! `cache::flight` says what the answer is -> its bytes go to every follower
+//! (`daemon::http::follow`), on any worker, and to `daemon::store`, which puts the file in place.
 //!
 //! Not here: anything that runs.
 #![deny(unsafe_code)]

@@ -146,6 +146,24 @@ pub const WATCHES_MAX: usize = 1 << 20;
 /// Connections to the admin listener at once. Beyond: the oldest is closed.
 pub const ADMIN_CONNECTIONS_MAX: usize = 32;
 
+/// Connections to the control socket at once; anybody on the box may open some. Beyond: the oldest
+/// idle one is closed, one of an operator only for another operator's.
+pub const CONTROL_CONNECTIONS_MAX: usize = 32;
+
+/// Longest line of the control socket, in bytes without its end: two URLs of the longest file name,
+/// or a hundred common ones. Beyond: an error, and the connection is closed.
+pub const CONTROL_LINE_BYTES_MAX: usize = 8 * 1024;
+const _: () = assert!(CONTROL_LINE_BYTES_MAX > 2 * KEY_BYTES_MAX, "any file's URL fits a line");
+
+/// Requests to purge (or to say why) that are known at once; each may hold as many purges as a line
+/// or a head has room for. An operator sends one, a script a few. Beyond: "busy", to try again.
+pub const PURGE_REQUESTS_MAX: usize = 16;
+
+/// Purges under way at once, of all requests: each costs every worker two messages. Beyond: they
+/// wait in order.
+pub const PURGES_MAX: usize = 16;
+const _: () = assert!(2 * PURGES_MAX < WORKER_QUEUE / 8, "purges leave the queue to the tree");
+
 /// File descriptors kept for what is not a connection or an open large file: listeners, rings,
 /// standard streams, event descriptors, and the short life between open and map.
 pub const DESCRIPTORS_RESERVED: u64 = 512;
@@ -281,3 +299,38 @@ pub const PASS_SECONDS: u64 = 30;
 /// Bytes of one answer that were handed to the store and are not in the file yet. Beyond: the disk
 /// is too slow for it, and the answer is passed on without being stored.
 pub const STORE_BEHIND_BYTES_MAX: u64 = 64 << 20;
+
+/// Entries of directories that the store looks at before it sees to its queue again: 2 to 5 ms if
+/// the tree's inodes are in memory.
+pub const STORE_STEP_ENTRIES_MAX: usize = 512;
+
+/// Directories that came by other hands and are still to be looked through. Beyond: the whole tree
+/// is.
+pub const SCAN_DIRECTORIES_MAX: usize = 1024;
+
+/// Eviction begins this many percent of a bound before it is reached, so that a full disk is never
+/// met by a body on its way. At 100 MB/s, 2 % of 100 GB are 20 s ahead.
+pub const EVICT_AHEAD_PERCENT: u64 = 2;
+
+/// Eviction ends this many percent of a bound away from it: each walk through the tree frees 3 %.
+pub const EVICT_TO_PERCENT: u64 = 5;
+const _: () = assert!(EVICT_TO_PERCENT > EVICT_AHEAD_PERCENT, "eviction gets out of its own way");
+
+/// Longest tag, in bytes. CDNs allow 128 to 1024. Beyond: it is no tag.
+pub const TAG_BYTES_MAX: usize = 256;
+
+/// Most tags of one answer that are kept. The rest is ignored.
+pub const TAGS_MAX: usize = 64;
+
+/// Entries of the index of tags, one per name and tag: about 100 bytes each, 100 MB. Beyond: purges
+/// by tag read the heads of the whole tree, until the next start.
+pub const TAGGED_NAMES_MAX: usize = 1 << 20;
+
+/// Messages that the store takes before it does a piece of other work and tells its counters.
+pub const STORE_BATCH: usize = 256;
+
+/// Names served lately that a worker tells the store of at once. Beyond: the next hits are told of.
+pub const USED_NAMES_MAX: usize = 16 * 1024;
+
+/// How often at most a file's use is told, in seconds: an epoch of the inventory.
+pub const USED_PERIOD_SECONDS: u64 = 60;

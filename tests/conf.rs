@@ -107,6 +107,15 @@ fn one_box_sample_serves_one_host_on_port_80() {
 }
 
 #[test]
+fn cache_box_sample_has_an_origin() {
+    let text = sample("cache-box.toml");
+    let config = config::parse(&text, "cache-box.toml").expect("the sample is sound");
+    let origin = config.hosts[0].origin.as_ref().expect("it is a cache");
+    assert_eq!(origin.addresses.len(), 2);
+    assert!(text.lines().count() <= 15, "the short sample stays short");
+}
+
+#[test]
 fn systemd_unit_leaves_io_uring_alone() {
     let unit = sample("peerage.service");
     let given = |line: &str| unit.lines().any(|other| other == line);

@@ -1,7 +1,9 @@
-//! What the outside is shown of the daemon: the text of the metrics.
+//! What the outside is shown and told of the daemon: the text of the metrics, the control socket's
+//! protocol.
 //!
-//! Input: families and samples.   Output: text.   Owns: the text being written.
-//! Thread: any, pure.
-//! Not here: counting (`daemon::counters`), the admin listener (`daemon::control`).
+//! Input: families and samples; bytes of a connection.   Output: text; commands.
+//! Owns: the text being written; a line and an answer per connection.   Thread: any, pure.
+//! Not here: counting (`daemon::counters`), sockets (`daemon::admin`, `daemon::control_socket`).
 
+pub mod control;
 pub mod metrics;

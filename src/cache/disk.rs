@@ -5,7 +5,7 @@
 //! Thread: the store's; every call may wait for the device.
 //! Invariants: no call follows a symbolic link or leaves the root; a call that fails has changed
 //! nothing, but that a write may have written a part.
-//! Not here: system calls (`sys::disk`, joined to this by `daemon::disk`), what is stored when
+//! Not here: system calls (`sys::disk`, joined to this by `daemon::store`), what is stored when
 //! (`cache::store`).
 
 use std::fmt;

@@ -9,6 +9,7 @@
 pub mod disk;
 pub mod flight;
 pub mod freshness;
+pub mod inventory;
 pub mod key;
 pub mod name;
 pub mod pattern;
@@ -17,4 +18,5 @@ pub mod record;
 pub mod residency;
 pub mod store;
 pub mod table;
+pub mod tags;
 pub mod way_out;

@@ -98,6 +98,14 @@ pub fn beside_directory(name: &[u8]) -> Option<Vec<u8>> {
     (named.marks == Marks { beside_directory: true, ..Marks::default() }).then_some(beside)
 }
 
+/// Whether a decoded path is its own name: nothing to escape, and no part too long.
+#[must_use]
+pub fn is_plain(path: &[u8]) -> bool {
+    let is_short = path.len() <= PART_BYTES_MAX
+        || path.split(|byte| *byte == b'/').all(|part| part.len() <= PART_BYTES_MAX);
+    is_short && !needs_escape(path)
+}
+
 fn emit_segment(segment: &[u8], part: &mut Vec<u8>) {
     for (at, byte) in segment.iter().enumerate() {
         match byte {
@@ -108,8 +116,9 @@ fn emit_segment(segment: &[u8], part: &mut Vec<u8>) {
     }
 }
 
-/// Whether a `%` before `rest` would be taken for an escape or a mark.
-fn reads_as_more(rest: &[u8]) -> bool {
+/// Whether a `%` before `rest` would be taken for an escape or a mark, so that it is written `%25`.
+#[must_use]
+pub fn reads_as_more(rest: &[u8]) -> bool {
     match rest {
         [b'_', ..] => true,
         [high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),

@@ -15,7 +15,13 @@ impl Pattern {
     /// Takes any text; there is no wrong one.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self { text: text.as_bytes().into(), last_part_only: !text.contains('/') }
+        Self::from_bytes(text.as_bytes())
+    }
+
+    /// The same of bytes, which need not be text: file names are not.
+    #[must_use]
+    pub fn from_bytes(text: &[u8]) -> Self {
+        Self { text: text.into(), last_part_only: !text.contains(&b'/') }
     }
 
     /// Whether `path` (with its leading `/`) matches.

@@ -1,23 +1,24 @@
-//! `peerage cache path URL` and `peerage cache url FILE`: the mapping of URLs to files, both ways.
+//! `peerage cache path URL` and `peerage cache url FILE`: the mapping of URLs to files, both ways;
+//! `peerage cache why URL`: what a running daemon would answer.
 //!
 //! Thread: main.
-//! Not here: the mapping (`cache::name`).
+//! Not here: the mapping (`cache::name`, `daemon::names`), the decision (`daemon`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use arrayvec::ArrayVec;
 
+use crate::admin::control::Command;
 use crate::cache::key::{self, Key};
-use crate::cache::name::{self, Marks, Named};
+use crate::cache::name::{self, Named};
 use crate::config::{self, Config};
+use crate::daemon::names::{self, Whose};
 use crate::daemon::settings::Settings;
-use crate::http::Method;
-use crate::http::hosts::{HostName, normalize};
-use crate::http::target::{Target, decode_path, parse};
-use crate::limits::KEY_BYTES_MAX;
+use crate::http::hosts::normalize;
+
+use super::client::Daemon;
 
 /// Questions about the tree.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,13 @@ enum Question {
         #[arg(short, long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Print what the running daemon would answer to a request now, and why.
+    Why {
+        /// As in http://www.example.com/logo.gif.
+        url: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 impl Cache {
@@ -57,44 +65,23 @@ impl Cache {
                 let config = config.as_deref().map(config::load).transpose()?;
                 println!("{}", url_of(file, config.as_ref())?);
             }
+            Question::Why { url, daemon } => {
+                daemon.connect()?.ask_briefly(&Command::Why(url.clone()))?;
+            }
         }
         Ok(())
     }
 }
 
 fn path_of(url: &str, config: Option<&Config>) -> anyhow::Result<PathBuf> {
-    let form = "expected http://HOST/PATH, percent-encoded as a browser sends it";
-    let Ok(Target::Path { authority: Some(authority), path }) = parse(Method::Get, url) else {
-        bail!("{url}: {form}");
-    };
-    let Some(host) = normalize(authority) else { bail!("{url}: not the name of a host; {form}") };
-    let mut decoded = ArrayVec::<u8, KEY_BYTES_MAX>::new();
-    if decode_path(path, true, &mut decoded).is_err() {
-        bail!("{url}: the server refuses this path, so no file is its own; {form}");
-    }
+    let below = |key: &Key| PathBuf::from(OsStr::from_bytes(key::file_name(key)));
     let Some(config) = config else {
-        let mut key = Key::new();
-        emit(url, &host, &decoded, &mut key)?;
-        return Ok(PathBuf::from(OsStr::from_bytes(key::file_name(&key))));
+        let key = names::plain_key(url).map_err(|error| anyhow!("{url}: {error}"))?;
+        return Ok(below(&key));
     };
-    let settings = Settings::new(config);
-    let mut foreign = HostName::new();
-    let Ok((site, directory)) = settings.site(authority, &mut foreign) else {
-        bail!("{url}: this host is not served here (421); list it under [[host]]");
-    };
-    // A directory's own URL is answered by its index file, where one is configured.
-    if decoded.ends_with(b"/") && decoded.try_extend_from_slice(site.index.as_bytes()).is_err() {
-        bail!("{url}: the name would be too long; it is never stored");
-    }
-    let mut key = Key::new();
-    emit(url, directory, &decoded, &mut key)?;
-    Ok(config.tree.root.join(OsStr::from_bytes(key::file_name(&key))))
-}
-
-/// Files are served whatever the query, so it is no part of their names.
-fn emit(url: &str, directory: &str, path: &[u8], key: &mut Key) -> anyhow::Result<()> {
-    let done = name::emit(directory, path, None, Marks::default(), key);
-    done.map_err(|_| anyhow!("{url}: the name would be too long, so no file is its own"))
+    let key = names::key(&Settings::new(config), url, Whose::Served);
+    let key = key.map_err(|error| anyhow!("{url}: {error}"))?;
+    Ok(config.tree.root.join(below(&key)))
 }
 
 fn url_of(file: &Path, config: Option<&Config>) -> anyhow::Result<String> {

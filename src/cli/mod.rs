@@ -6,8 +6,11 @@
 
 pub mod cache;
 pub mod check;
+pub mod client;
+pub mod purge;
 pub mod run;
 pub mod serve;
+pub mod status;
 
 use clap::{Parser, Subcommand};
 
@@ -27,8 +30,12 @@ enum Command {
     Run(run::Run),
     /// Check a configuration file.
     Check(check::Check),
-    /// Which file a URL has, and which URL a file.
+    /// Which file a URL has, which URL a file, and what a request would be answered.
     Cache(cache::Cache),
+    /// Stop a running daemon from serving what it has fetched.
+    Purge(purge::Purge),
+    /// How a running daemon is.
+    Status(status::Status),
 }
 
 /// Runs the command that was asked for.
@@ -41,5 +48,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(run) => run.run(),
         Command::Check(check) => check.run(),
         Command::Cache(cache) => cache.run(),
+        Command::Purge(purge) => purge.run(),
+        Command::Status(status) => status.run(),
     }
 }

@@ -42,6 +42,7 @@ impl Serve {
         config.server.listen = vec![self.listen];
         config.server.workers = self.workers;
         config.admin.listen = None;
+        config.control.socket = PathBuf::new();
         Ok(start::run(&config, None)?)
     }
 }

@@ -1,10 +1,12 @@
-//! The life of the daemon after its start: signals, workers' words, the admin listener.
+//! The life of the daemon after its start: signals, workers' words, the admin listener, the control
+//! socket.
 //!
-//! Input: signals, `FromWorker` messages, admin connections.   Output: orders to the workers.
-//! Owns: the configuration in force.   Thread: main, as `control`.
+//! Input: signals, `FromWorker` messages, operators' connections.   Output: orders to the workers.
+//! Owns: the configuration in force, the purges under way.   Thread: main, as `control`.
 //! Differs from the house's rule that a thread sleeps in its ring: nothing here is hot, and poll(2)
 //! reads more easily.
-//! Not here: starting (`daemon::start`), the numbers (`daemon::counters`).
+//! Not here: starting (`daemon::start`), the numbers (`daemon::counters`), the order of a purge
+//! (`daemon::purges`).
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -12,22 +14,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::admin::control::{Answer, Command, HELP};
 use crate::admin::metrics::{Exposition, Kind};
+use crate::cache::store::Sight;
 use crate::config::{self, Config};
-use crate::sys::clock::Clock;
+use crate::sys::clock::{Clock, unix_seconds};
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::notify;
 use crate::sys::signals::{Signal, Signals};
 use crate::sys::socket::wait_readable;
 use crate::time::{Duration, Instant};
 
-use super::admin::{Admin, Facts};
+use super::admin::{self, Admin, Facts};
+use super::control_socket::{ConnId, ControlSocket};
 use super::counters::{self, Counters};
 use super::http::{FromWorker, ToWorker, TreeState};
-use super::logger;
+use super::names::{self, Whose};
+use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
-use super::topology::{ControlEnd, TreeLine, WorkerLine};
+use super::store::{Limits, StoreCounters, ToStore};
+use super::topology::{ControlEnd, StoreLine, TreeLine, WorkerLine};
 use super::tree::TreeCounters;
+use super::{logger, status, why};
 
 /// What control is given.
 pub struct Parts {
@@ -37,12 +45,20 @@ pub struct Parts {
     pub end: ControlEnd,
     /// The admin listener, if any.
     pub admin: Option<Admin>,
+    /// The control socket, if any.
+    pub socket: Option<ControlSocket>,
+    /// What the workers were started with.
+    pub settings: Arc<Settings>,
     /// The workers.
     pub workers: Vec<WorkerLine>,
     /// What they count.
     pub counters: Vec<Arc<Counters>>,
     /// The tree thread.
     pub tree: TreeLine,
+    /// The store, if any host had an origin at the start.
+    pub store: Option<StoreLine>,
+    /// What it counts.
+    pub store_counters: Arc<StoreCounters>,
     /// What it counts.
     pub tree_counters: Arc<TreeCounters>,
     /// What it tells without a message.
@@ -57,11 +73,22 @@ pub struct Control {
     config: Config,
     file: Option<PathBuf>,
     clock: Clock,
+    started: Instant,
+    purges: Purges,
+    /// What the store was asked to look at, for whom; bounded by `Purges`.
+    questions: Vec<(OrderId, String, Box<[u8]>)>,
     ready: usize,
     drained: usize,
     /// When the workers are told to end at once; set by the first order to stop.
     deadline: Option<Instant>,
     reloads: [u64; 2],
+}
+
+/// Which of what is waited for has something to say.
+struct Ready {
+    doorbell: bool,
+    admin: Vec<bool>,
+    socket: Vec<bool>,
 }
 
 /// How long workers have to obey an order to end at once.
@@ -72,7 +99,20 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts, config: Config, file: Option<PathBuf>) -> Self {
         let clock = Clock::default();
-        Self { parts, config, file, clock, ready: 0, drained: 0, deadline: None, reloads: [0; 2] }
+        let purges = Purges::new(parts.workers.len(), parts.store.is_some());
+        Self {
+            parts,
+            config,
+            file,
+            clock,
+            started: clock.now(),
+            purges,
+            questions: Vec::new(),
+            ready: 0,
+            drained: 0,
+            deadline: None,
+            reloads: [0; 2],
+        }
     }
 
     /// Runs until all workers have ended.
@@ -82,7 +122,7 @@ impl Control {
     pub fn run(mut self) -> Result<(), String> {
         while self.drained < self.parts.workers.len() {
             let ready = self.wait()?;
-            if ready.get(1) == Some(&true) {
+            if ready.doorbell {
                 self.parts.end.doorbell.clear();
             }
             while let Ok((number, word)) = self.parts.end.inbox.try_recv() {
@@ -91,26 +131,41 @@ impl Control {
             while let Some(signal) = self.parts.signals.take() {
                 self.handle_signal(signal);
             }
-            self.serve_admin(&ready);
+            self.serve_admin(&ready.admin);
+            if let Some(socket) = &mut self.parts.socket {
+                socket.handle(self.clock.now(), &ready.socket);
+            }
+            self.carry_out();
             let now = self.clock.now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return self.stop_now();
             }
         }
         self.parts.tree.stop();
+        if let Some(store) = &self.parts.store {
+            store.order(ToStore::Stop);
+        }
         log::info!("stopped");
         Ok(())
     }
 
-    fn wait(&self) -> Result<Vec<bool>, String> {
+    fn wait(&self) -> Result<Ready, String> {
         let parts = &self.parts;
+        let admin = parts.admin.iter().flat_map(Admin::sources).collect::<Vec<_>>();
+        let socket = parts.socket.iter().flat_map(ControlSocket::sources);
+        let first_of_socket = 2 + admin.len();
         let mut sources = vec![(parts.signals.as_fd(), false), (parts.end.doorbell.as_fd(), false)];
-        sources.extend(parts.admin.iter().flat_map(Admin::sources));
+        sources.extend(admin);
+        sources.extend(socket);
         let timeout = match self.deadline {
             Some(deadline) => deadline.since(self.clock.now()).min(Duration::from_millis(100)),
             None => Duration::from_secs(1),
         };
-        wait_readable(&sources, timeout).map_err(|error| format!("poll failed: {error}"))
+        let mut ready =
+            wait_readable(&sources, timeout).map_err(|error| format!("poll failed: {error}"))?;
+        let socket = ready.split_off(first_of_socket);
+        let admin = ready.split_off(2);
+        Ok(Ready { doorbell: ready[1], admin, socket })
     }
 
     fn handle_word(&mut self, number: usize, word: FromWorker) -> Result<(), String> {
@@ -133,6 +188,18 @@ impl Control {
                 Ok(())
             }
             FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
+            FromWorker::PurgeDone { id, phase } => {
+                self.purges.handle_worker_ack(id, phase, number);
+                Ok(())
+            }
+            FromWorker::StorePurged { id, purged } => {
+                self.purges.handle_store_done(OrderId(id), purged);
+                Ok(())
+            }
+            FromWorker::StoreSaw { id, sight } => {
+                self.explain(OrderId(id), &sight);
+                Ok(())
+            }
         }
     }
 
@@ -198,9 +265,24 @@ impl Control {
                 "SIGHUP: limits.connections_per_address needs Linux 6.8; it is not in force"
             );
         }
-        let settings = Arc::new(Settings::new(&new));
+        let settings = match Settings::with_origins(&new) {
+            Ok(settings) => Arc::new(settings),
+            Err(problem) => {
+                self.reloads[1] += 1;
+                log::error!("SIGHUP: the old configuration stays in force:\n{problem}");
+                notify("READY=1");
+                return;
+            }
+        };
+        if !settings.origins.is_empty() && self.parts.store.is_none() {
+            log::warn!("SIGHUP: the first origin needs a restart before its answers are stored");
+        }
+        self.parts.settings = Arc::clone(&settings);
         for worker in &self.parts.workers {
             worker.order(ToWorker::Settings(Arc::clone(&settings)));
+        }
+        if let Some(store) = &self.parts.store {
+            store.order(ToStore::Limits(store_limits(&new)));
         }
         logger::set_level(new.log.level);
         self.config = keep_fixed(new, &self.config);
@@ -209,13 +291,122 @@ impl Control {
         notify("READY=1");
     }
 
+    fn is_ready(&self) -> bool {
+        self.ready == self.parts.workers.len() && self.deadline.is_none()
+    }
+
     fn serve_admin(&mut self, ready: &[bool]) {
         let now = self.clock.now();
         let Some(mut admin) = self.parts.admin.take() else { return };
-        let is_ready = self.ready == self.parts.workers.len() && self.deadline.is_none();
-        let facts = Facts { is_ready, metrics: &|| self.metrics(is_ready) };
-        admin.handle(now, ready.get(2..).unwrap_or_default(), &facts);
+        let is_ready = self.is_ready();
+        let facts = Facts {
+            is_ready,
+            metrics: &|| self.metrics(is_ready),
+            purge_token: &self.config.admin.purge_token,
+            settings: &self.parts.settings,
+        };
+        admin.handle(now, ready, &facts);
         self.parts.admin = Some(admin);
+    }
+
+    /// Does all that operators and purges ask for, until nothing is left that can be done now.
+    fn carry_out(&mut self) {
+        loop {
+            if let Some((id, command)) =
+                self.parts.socket.as_mut().and_then(ControlSocket::poll_command)
+            {
+                self.obey(id, &command);
+            } else if let Some((id, purges)) = self.parts.admin.as_mut().and_then(Admin::poll_order)
+            {
+                self.purges.begin(Asker::Admin(id.0), purges);
+            } else if let Some(action) = self.purges.poll_action() {
+                self.act(action);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, id: ConnId, command: &Command) {
+        let asker = Asker::Socket(id.0);
+        let answer = match command {
+            Command::Ping => Answer::ok("pong"),
+            Command::Help => Answer::ok("").with_lines(HELP.map(str::to_owned)),
+            Command::Status => {
+                let is_ready = self.is_ready();
+                let uptime = self.clock.now().since(self.started);
+                let metrics = self.metrics(is_ready);
+                Answer::ok("").with_lines(status::lines(&metrics, uptime, is_ready))
+            }
+            Command::Purge { soft, target } => {
+                match purges::plan(&self.parts.settings, target, *soft) {
+                    Ok(purges) => {
+                        self.purges.begin(asker, purges);
+                        return;
+                    }
+                    Err(error) => Answer::error(error),
+                }
+            }
+            Command::Why(url) => match names::key(&self.parts.settings, url, Whose::Served) {
+                Ok(key) => {
+                    self.purges.begin_why(asker, url, key);
+                    return;
+                }
+                Err(error) => Answer::error(format!("{url}: {error}")),
+            },
+        };
+        let now = self.clock.now();
+        if let Some(socket) = &mut self.parts.socket {
+            socket.answer(now, id, &answer);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Answer { asker, outcome } => self.tell(asker, outcome),
+            Action::TellWorkers { id, phase, purge } => {
+                for worker in &self.parts.workers {
+                    worker.order(ToWorker::Purge { id, phase, purge: Arc::clone(&purge) });
+                }
+            }
+            Action::TellStore { id, purge } => {
+                if let Some(store) = &self.parts.store {
+                    store.order(ToStore::Purge { id: id.0, purge });
+                }
+            }
+            Action::AskWhy { id, url, key } => {
+                let name: Box<[u8]> = key[..].into();
+                if let Some(store) = &self.parts.store {
+                    store.order(ToStore::Look { id: id.0, name: name.clone() });
+                    self.questions.push((id, url, name));
+                }
+            }
+        }
+    }
+
+    /// The store saw what lies under a name that somebody asks about.
+    fn explain(&mut self, id: OrderId, sight: &Sight) {
+        let Some(at) = self.questions.iter().position(|(asked, ..)| *asked == id) else { return };
+        let (id, url, key) = self.questions.swap_remove(at);
+        let settings = &self.parts.settings;
+        let (lines, decision) = why::explain(settings, &url, &key, sight, unix_seconds());
+        self.purges.handle_why_done(id, lines, decision);
+    }
+
+    fn tell(&mut self, asker: Asker, outcome: Outcome) {
+        let now = self.clock.now();
+        match asker {
+            Asker::Socket(id) => {
+                if let Some(socket) = &mut self.parts.socket {
+                    socket.answer(now, ConnId(id), &outcome.answer());
+                }
+            }
+            Asker::Admin(id) => {
+                if let Some(admin) = &mut self.parts.admin {
+                    admin.answer(now, admin::ConnId(id), &outcome);
+                }
+            }
+        }
     }
 
     fn metrics(&self, is_ready: bool) -> String {
@@ -243,8 +434,18 @@ impl Control {
         let epoch = self.parts.tree_state.reclaim_epoch.load(Ordering::Relaxed);
         out.sample("peerage_reclaim_epochs_total", "", epoch);
         counters::expose(&self.parts.counters, &mut out);
+        if self.parts.store.is_some() {
+            self.parts.store_counters.expose(&mut out);
+        }
         out.into_text()
     }
+}
+
+/// How much may be stored.
+#[must_use]
+pub fn store_limits(config: &Config) -> Limits {
+    let bytes_max = (config.cache.bytes_max > 0).then_some(config.cache.bytes_max);
+    Limits { bytes_max, free_bytes_min: config.cache.free_bytes_min }
 }
 
 /// `new`, but for what needs a restart: that stays as it is in force, so that the next reload

@@ -231,7 +231,7 @@ pub fn expose(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
         let count = sum(&|worker| worker.timeouts[place].value());
         out.sample("peerage_http_timeouts_total", &format!("kind=\"{kind}\""), count);
     }
-    expose_cache(&sum, out);
+    expose_cache(workers, out);
     for (name, kind, help, of) in ROWS {
         out.family(name, kind, help);
         out.sample(name, "", sum(&|worker| of(worker).value()));
@@ -321,7 +321,8 @@ const CACHE_ROWS: [Row; 18] = [
     ),
 ];
 
-fn expose_cache(sum: &dyn Fn(&dyn Fn(&Counters) -> u64) -> u64, out: &mut Exposition) {
+fn expose_cache(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
+    let sum = |of: &dyn Fn(&Counters) -> u64| workers.iter().map(|worker| of(worker)).sum::<u64>();
     for (name, kind, help, of) in CACHE_ROWS {
         out.family(name, kind, help);
         out.sample(name, "", sum(&|worker| of(worker).value()));

@@ -5,13 +5,17 @@
 
 pub mod admin;
 pub mod control;
+pub mod control_socket;
 pub mod counters;
-pub mod disk;
 pub mod http;
 pub mod logger;
+pub mod names;
 pub mod origins;
+pub mod purges;
 pub mod settings;
 pub mod start;
+pub mod status;
 pub mod store;
 pub mod topology;
 pub mod tree;
+pub mod why;

@@ -74,6 +74,8 @@ pub struct Settings {
     pub precompressed: bool,
     /// The origins of all hosts.
     pub origins: Vec<Arc<OriginSettings>>,
+    /// The directories of their hosts.
+    origin_directories: HashSet<Box<[u8]>>,
     /// This box in Cache-Status and Via.
     pub cache_name: String,
     /// A longer answer is not stored.
@@ -129,6 +131,7 @@ impl Settings {
             recheck_watched: config.tree.recheck_watched,
             precompressed: config.tree.precompressed,
             origins: Vec::new(),
+            origin_directories: HashSet::new(),
             cache_name: config.cache.name.clone(),
             object_bytes_max: config.cache.object_bytes_max,
             rule_default: PathRule::default(),
@@ -154,6 +157,7 @@ impl Settings {
             let found = OriginSettings::new(host, origin).map_err(|what| {
                 config.places.problem(&format!("host[{place}].origin.ca_file"), what)
             })?;
+            settings.origin_directories.insert(host.name.as_bytes().into());
             settings.sites[place].origin = Some(settings.origins.len());
             settings.origins.push(Arc::new(found));
         }
@@ -193,6 +197,31 @@ impl Settings {
         }
         let default = self.default_site.ok_or(http::Status::MisdirectedRequest)?;
         Ok((&self.sites[default], &self.sites[default].directory))
+    }
+
+    /// What holds for the host that the configuration names so, and its directory; no other host's
+    /// stands in for it.
+    #[must_use]
+    pub fn configured(&self, authority: &[u8]) -> Option<(&SiteSettings, &str)> {
+        match self.hosts.find(authority) {
+            Ok(Site::Known(host)) => Some((&self.sites[host], &self.sites[host].directory)),
+            _ => None,
+        }
+    }
+
+    /// Whether the query is a part of the names of files for `path` (decoded) in `directory`. What
+    /// lies in the tree is served whatever the query.
+    #[must_use]
+    pub fn query_counts(&self, directory: &str, path: &[u8]) -> bool {
+        self.origin_site(directory.as_bytes())
+            .is_some_and(|site| !site.rule(path, &self.rule_default).ignore_query)
+    }
+
+    /// What holds for the host with this directory, if it has an origin.
+    #[must_use]
+    pub fn origin_site(&self, directory: &[u8]) -> Option<&SiteSettings> {
+        let mut sites = self.sites.iter();
+        sites.find(|site| site.origin.is_some() && site.directory.as_bytes() == directory)
     }
 
     /// The host directory and the path of a key.

@@ -8,31 +8,37 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use crate::cache::inventory::NameHash;
+use crate::cache::record;
 use crate::config::Config;
 use crate::limits::{
     DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
 };
 use crate::stdx::num::index;
 use crate::sys::affinity;
+use crate::sys::clock::unix_seconds;
+use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::{map_count_max, memory_bytes, raise_descriptor_limit, random_seed};
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
 use crate::sys::tree::open_root;
-use crate::sys::user::{become_user, forbid_new_privileges};
+use crate::sys::user::{become_user, forbid_new_privileges, group_id};
 use crate::time::Duration;
 
-use super::control::{Control, Parts};
+use super::control::{Control, Parts, store_limits};
+use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
-use super::store::{Keeper, ToStore};
+use super::store::{Lines, Options, Storage, StoreCounters, ToStore};
 use super::topology::{
     ControlEnd, PeerLine, Peers, StoreLine, WorkerLine, control_queue, start_store, start_tree,
     start_worker, store_queue, worker_queues,
@@ -136,13 +142,23 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
         failed("tree.root", config, what)
     })?;
     let crew = Crew::recruit(config, &cores, shares, listeners)?;
+    // Last of all: who fails above must not leave a socket behind.
+    let doors = Doors { admin, socket: bind_socket(config) };
     give_up_rights(config, file)?;
-    crew.work(config, file, signals, admin, addresses)
+    crew.work(config, file, signals, doors, addresses)
+}
+
+/// Where operators come in: bound before rights are given up.
+struct Doors {
+    admin: Option<TcpListener>,
+    /// With the group that may purge, if one is configured.
+    socket: Option<(UnixListener, Option<u32>)>,
 }
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
-    keeper: Option<(Keeper, Receiver<ToStore>)>,
+    storage: Option<(Storage, Receiver<ToStore>)>,
+    store_counters: Arc<StoreCounters>,
     store: Option<StoreLine>,
     assignments: Vec<Assignment>,
     watcher: Watcher,
@@ -166,21 +182,15 @@ impl Crew {
         let settings = Arc::new(settings.map_err(|problem| StartError(problem.to_string()))?);
         let tree_state = Arc::new(TreeState::default());
         let tree_counters = Arc::new(TreeCounters::default());
+        let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        let has_origins = !settings.origins.is_empty();
-        let (store, store_inbox) = if has_origins {
-            let (line, inbox) = store_queue();
-            (Some(line), Some(inbox))
-        } else {
-            (None, None)
-        };
-        let mut queues = Vec::new();
-        for _ in cores {
-            queues.push(worker_queues().map_err(|error| too_few(&error))?);
-        }
+        let stores = (!settings.origins.is_empty()).then(store_queue);
+        let (store, store_inbox) = stores.unzip();
+        let queues: io::Result<Vec<_>> = cores.iter().map(|_| worker_queues()).collect();
+        let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
-        let hash_seed = random_seed();
+        let (hash_seed, name_seed) = (random_seed(), random_seed());
         let hands = cores.iter().zip(listeners).zip(queues).enumerate();
         for (number, ((core, listeners), (line, _, ends))) in hands {
             let counted = Arc::new(Counters::default());
@@ -198,12 +208,10 @@ impl Crew {
                 settings: Arc::clone(&settings),
                 tree: Arc::clone(&tree_state),
                 counters: counted,
-                inbox: ends.inbox,
-                words: ends.words,
+                ends,
                 peers: Peers::new(peers.clone(), hash_seed),
                 store: store.clone(),
-                overflow: ends.overflow,
-                doorbell: ends.doorbell,
+                name_hash: NameHash::new(name_seed),
                 control: control.clone(),
                 boundary: boundary(number),
             });
@@ -216,19 +224,19 @@ impl Crew {
             Arc::clone(&tree_state),
             Arc::clone(&tree_counters),
             workers.clone(),
+            store.clone(),
         );
-        let keeper = match store_inbox {
+        let storage = match store_inbox {
             None => None,
             Some(inbox) => {
-                let keeper = Keeper::new(&watched, peers, workers.clone());
-                let keeper = keeper.map_err(|error| {
-                    failed("tree.root", config, format!("{}: {error}", watched.display()))
-                })?;
-                Some((keeper, inbox))
+                let lines = Lines::new(workers.clone(), peers, control.clone());
+                let counters = Arc::clone(&store_counters);
+                Some((storage(config, &watched, name_seed, lines, counters)?, inbox))
             }
         };
         Ok(Self {
-            keeper,
+            storage,
+            store_counters,
             store,
             assignments,
             watcher,
@@ -247,12 +255,12 @@ impl Crew {
         config: &Config,
         file: Option<&Path>,
         signals: Signals,
-        admin: Option<TcpListener>,
+        doors: Doors,
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
-        if let Some((keeper, inbox)) = self.keeper {
-            threads.push(start_store(keeper, inbox).map_err(|error| too_few(&error))?);
+        if let Some((storage, inbox)) = self.storage {
+            threads.push(start_store(storage, inbox).map_err(|error| too_few(&error))?);
         }
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
@@ -262,8 +270,14 @@ impl Crew {
         let parts = Parts {
             signals,
             end: self.end,
-            admin: admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
+            admin: doors.admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
+            socket: doors
+                .socket
+                .map(|(listener, gid)| ControlSocket::new(listener, Operators::with_group(gid))),
+            settings: self.settings,
             workers: self.workers,
+            store: self.store,
+            store_counters: self.store_counters,
             counters: self.counters,
             tree,
             tree_counters: self.tree_counters,
@@ -278,6 +292,24 @@ impl Crew {
             .for_each(|thread| drop(thread.join()));
         result.map_err(StartError)
     }
+}
+
+/// Who stores in the tree.
+fn storage(
+    config: &Config,
+    root: &Path,
+    hash_seed: u64,
+    lines: Lines,
+    counters: Arc<StoreCounters>,
+) -> Result<Storage, StartError> {
+    let options = Options {
+        process: std::process::id(),
+        hash_seed,
+        tags_of: record::tags,
+        expire: |head| record::expire(head, unix_seconds()),
+    };
+    Storage::new(root, options, store_limits(config), Box::new(lines), counters)
+        .map_err(|error| failed("tree.root", config, format!("{}: {error}", root.display())))
 }
 
 fn too_few(error: &io::Error) -> StartError {
@@ -344,6 +376,31 @@ fn bind_admin(config: &Config) -> Result<Option<TcpListener>, StartError> {
     let listener = listen_patiently(address)
         .map_err(|error| bind_failed("admin.listen", address, config, &error))?;
     Ok(Some(listener))
+}
+
+/// The control socket. A box serves without one as well: it is a warning where there is none.
+fn bind_socket(config: &Config) -> Option<(UnixListener, Option<u32>)> {
+    let control = &config.control;
+    if control.socket.as_os_str().is_empty() {
+        return None;
+    }
+    let gid = match control.group.as_str() {
+        "" => None,
+        name => group_id(name).map_or_else(
+            |error| {
+                log::warn!("control.group: {error}; only root and the daemon's user may purge");
+                None
+            },
+            Some,
+        ),
+    };
+    match listen_at(&control.socket) {
+        Ok(listener) => Some((listener, gid)),
+        Err(error) => {
+            log::warn!("control.socket: {error}; running without `peerage purge` and `status`");
+            None
+        }
+    }
 }
 
 fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Error) -> StartError {

@@ -4,8 +4,8 @@
 //! thread     core            owns
 //! http-N     one each        a listener per address, its connections, its open files
 //! tree       any             the watch on the tree, the epoch of memory reclaim
-//! store      any             temporary files, renames and removals in the tree
-//! control    any (main)      signals, the admin listener, the life cycle
+//! store      any             temporary files, renames and removals in the tree, its inventory
+//! control    any (main)      signals, the admin listener, the control socket
 //!
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"
@@ -13,7 +13,9 @@
 //! http-N -> control FromWorker CONTROL_QUEUE   Block: a worker says three things in its life
 //! control -> tree   ToTree     1               Block: it is told once, to end
 //! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
-//! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the answer is passed on, not stored
+//! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored
+//! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
+//! control -> store  ToStore    STORE_QUEUE     Block: purges and the end must not be lost
 //! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
 //! ```
 //!
@@ -35,7 +37,7 @@ use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
-use super::store::{Keeper, ToStore};
+use super::store::{Storage, ToStore};
 use super::tree::{self, ToTree};
 
 /// One worker, as the others reach it.
@@ -144,41 +146,6 @@ impl Peers {
     }
 }
 
-/// Where bodies are stored.
-#[derive(Clone)]
-pub struct StoreLine {
-    sender: Sender<ToStore>,
-}
-
-impl StoreLine {
-    /// Tells the store something, if its queue has room; never blocks.
-    #[must_use]
-    pub fn tell(&self, message: ToStore) -> bool {
-        self.sender.try_send(message).is_ok()
-    }
-
-    /// Tells the store something; waits where its queue is full. Not for workers.
-    pub fn order(&self, message: ToStore) {
-        // A store that is gone has no use for orders.
-        drop(self.sender.send(message));
-    }
-}
-
-/// The queue towards the store.
-#[must_use]
-pub fn store_queue() -> (StoreLine, Receiver<ToStore>) {
-    let (sender, inbox) = bounded(STORE_QUEUE);
-    (StoreLine { sender }, inbox)
-}
-
-/// Starts the store thread.
-///
-/// # Errors
-/// EAGAIN where there may be no more threads.
-pub fn start_store(mut keeper: Keeper, inbox: Receiver<ToStore>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("store".to_owned()).spawn(move || keeper.run(&inbox))
-}
-
 /// A worker's ends of its queues.
 pub struct WorkerEnds {
     /// Where it is told of fetches.
@@ -277,4 +244,52 @@ pub fn start_tree(mut watcher: tree::Watcher) -> io::Result<(TreeLine, JoinHandl
     let thread =
         Builder::new().name("tree".to_owned()).spawn(move || watcher.run(&inbox, &doorbell))?;
     Ok((line, thread))
+}
+
+/// Where workers, the tree thread and control reach the store.
+#[derive(Clone, Debug)]
+pub struct StoreLine {
+    sender: Sender<ToStore>,
+    /// Changes of the tree were lost: the next one that fits asks for a rescan.
+    lost: Arc<AtomicBool>,
+}
+
+impl StoreLine {
+    /// Hands it something; never blocks. False where the queue is full or the store is gone: then
+    /// it is not done, and whoever waits for an answer to it gets none.
+    #[must_use]
+    pub fn tell(&self, message: ToStore) -> bool {
+        self.sender.try_send(message).is_ok()
+    }
+
+    /// Tells that `name` may have changed. What does not fit is made up for by a rescan.
+    pub fn tell_changed(&self, name: Box<[u8]>) {
+        if self.lost.load(Ordering::Relaxed) && self.tell(ToStore::Rescan) {
+            self.lost.store(false, Ordering::Relaxed);
+        }
+        if !self.tell(ToStore::Changed { name }) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives an order, which must not be lost: a purge, new limits, the end.
+    pub fn order(&self, message: ToStore) {
+        // A store that is gone has no use for orders.
+        drop(self.sender.send(message));
+    }
+}
+
+/// The queue towards the store.
+#[must_use]
+pub fn store_queue() -> (StoreLine, Receiver<ToStore>) {
+    let (sender, inbox) = bounded(STORE_QUEUE);
+    (StoreLine { sender, lost: Arc::new(AtomicBool::new(false)) }, inbox)
+}
+
+/// Starts the store thread.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_store(mut storage: Storage, inbox: Receiver<ToStore>) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("store".to_owned()).spawn(move || storage.run(&inbox))
 }

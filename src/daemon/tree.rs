@@ -27,7 +27,8 @@ use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, subdi
 use crate::time::{Duration, Instant};
 
 use super::http::{ToWorker, TreeState};
-use super::topology::WorkerLine;
+use super::store::ToStore;
+use super::topology::{StoreLine, WorkerLine};
 
 /// What the tree thread is told.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +73,10 @@ pub struct Watcher {
     state: Arc<TreeState>,
     counters: Arc<TreeCounters>,
     workers: Vec<WorkerLine>,
+    store: Option<StoreLine>,
+    /// The watch on the store's temporary files: what is moved from there into the tree is its own
+    /// doing, and told by itself.
+    departures: Option<Watch>,
     reclaim: Reclaim,
     reclaimed: u64,
     epoch_began: Instant,
@@ -89,6 +94,9 @@ struct Batch {
     appeared: HashSet<Vec<u8>>,
     /// Directories whose rights or times changed: they are where they were.
     touched: HashSet<Vec<u8>>,
+    /// Directories that the store made.
+    own_directories: HashSet<Vec<u8>>,
+    has_temporary: bool,
     must_rescan: bool,
     root_ended: bool,
 }
@@ -102,6 +110,7 @@ impl Watcher {
         state: Arc<TreeState>,
         counters: Arc<TreeCounters>,
         workers: Vec<WorkerLine>,
+        store: Option<StoreLine>,
     ) -> Self {
         let mut reclaim = Reclaim::open();
         let reclaimed = reclaim.sum();
@@ -115,6 +124,8 @@ impl Watcher {
             state,
             counters,
             workers,
+            store,
+            departures: None,
             reclaim,
             reclaimed,
             epoch_began: clock.now(),
@@ -162,6 +173,7 @@ impl Watcher {
         self.forget_watches();
         let result = Changes::new().and_then(|changes| {
             self.changes = Some(changes);
+            self.watch_departures();
             self.watch_below(Vec::new())
         });
         match result {
@@ -177,7 +189,17 @@ impl Watcher {
         }
     }
 
+    /// Where this cannot be watched, the store's doings are taken for others', which costs a look.
+    fn watch_departures(&mut self) {
+        let path = self.path_of(TEMPORARY);
+        self.departures = match (&self.store, &mut self.changes) {
+            (Some(_), Some(changes)) => changes.watch_departures(&path).ok(),
+            _ => None,
+        };
+    }
+
     fn forget_watches(&mut self) {
+        self.departures = None;
         self.paths.clear();
         self.watches.clear();
         self.changes = None;
@@ -250,6 +272,9 @@ impl Watcher {
     fn handle_changes(&mut self) {
         let Some(changes) = &mut self.changes else { return };
         let (paths, mut batch) = (&self.paths, Batch::default());
+        let departures = self.departures.clone();
+        // The two halves of a move follow each other.
+        let mut own_cookie = 0;
         let mut count = 0;
         let result = changes.read(|event| {
             count += 1;
@@ -257,6 +282,11 @@ impl Watcher {
                 batch.must_rescan = true;
                 return;
             }
+            if departures.as_ref() == Some(&event.watch) {
+                own_cookie = event.cookie;
+                return;
+            }
+            let is_own = event.cookie != 0 && event.cookie == own_cookie;
             let Some(directory) = paths.get(&event.watch) else { return };
             let Some(last) = event.name else {
                 batch.root_ended |= event.what == What::Ended && directory.is_empty();
@@ -264,7 +294,11 @@ impl Watcher {
             };
             let name = join(directory, last);
             match (event.is_directory, event.what) {
+                (true, What::Appeared) if name == TEMPORARY => batch.has_temporary = true,
                 (true, _) if name == TEMPORARY => {}
+                // The store tells by itself what it did.
+                (true, What::Appeared) if is_own => drop(batch.own_directories.insert(name)),
+                (false, What::Appeared) if is_own => {}
                 (true, What::Appeared) => {
                     batch.appeared.insert(name.clone());
                     batch.directories.insert(name);
@@ -293,12 +327,20 @@ impl Watcher {
             log::warn!("changes of the tree were lost; raise fs.inotify.max_queued_events");
             self.state.is_watching.store(false, Ordering::Release);
             self.begin_watching();
+            if let Some(store) = &self.store {
+                // Where its queue is full, it hears of the next change.
+                let _told: bool = store.tell(ToStore::Rescan);
+            }
             return;
         }
+        if batch.has_temporary {
+            self.watch_departures();
+        }
+        self.tell_store(&batch);
         for name in &batch.directories {
             self.unwatch_below(name);
         }
-        for name in batch.appeared {
+        for name in batch.appeared.into_iter().chain(batch.own_directories) {
             if let Err(error) = self.watch_below(name) {
                 self.end_watching(&explain(&error));
                 return;
@@ -323,6 +365,17 @@ impl Watcher {
         }
         for worker in &self.workers {
             worker.ring();
+        }
+    }
+
+    /// The store's inventory is to stay right.
+    fn tell_store(&self, batch: &Batch) {
+        let Some(store) = &self.store else { return };
+        for name in batch.files.keys().chain(&batch.appeared) {
+            store.tell_changed(name.as_slice().into());
+        }
+        if batch.directories.iter().any(|name| !batch.appeared.contains(name)) {
+            let _told: bool = store.tell(ToStore::Rescan);
         }
     }
 

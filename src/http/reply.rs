@@ -160,6 +160,8 @@ pub enum Extra<'a> {
     UnsatisfiedRange(u64),
     /// Retry-After in seconds (503).
     RetryAfter(u32),
+    /// WWW-Authenticate, with this scheme (401).
+    Challenge(&'a str),
 }
 
 /// Appends a whole response without a file: an error with a line of text, or an empty 204.
@@ -173,6 +175,7 @@ pub fn emit_status(status: Status, extra: Extra<'_>, context: &Context<'_>, out:
             head::put(out, format_args!("Content-Range: bytes */{len}\r\n"));
         }
         Extra::RetryAfter(seconds) => head::put(out, format_args!("Retry-After: {seconds}\r\n")),
+        Extra::Challenge(scheme) => head::put(out, format_args!("WWW-Authenticate: {scheme}\r\n")),
     }
     if status == Status::NoContent {
         head::finish(out, context.date, context.persistence);

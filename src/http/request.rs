@@ -80,6 +80,8 @@ pub struct Present {
 pub struct Request<'h, 'b> {
     /// What is asked.
     pub method: Method,
+    /// Its name as sent: methods that a file server has no use for have only that.
+    pub method_name: &'b str,
     /// The request target as sent; `http::target` takes it apart.
     pub target: &'b str,
     /// The Host field's value; empty where HTTP/1.0 sent none.
@@ -159,12 +161,7 @@ pub fn parse<'h, 'b>(
     if target.len() > limits.uri_bytes_max {
         return Err(Status::UriTooLong);
     }
-    let method = match raw.method.unwrap_or_default() {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "OPTIONS" => Method::Options,
-        _ => Method::Other,
-    };
+    let method = raw.method.unwrap_or_default();
     let request = read_fields(method, target, raw.version.unwrap_or(0), raw.headers)?;
     Ok(Head::Complete(request, blank + consumed))
 }
@@ -269,7 +266,7 @@ struct Fields<'b> {
 }
 
 fn read_fields<'h, 'b>(
-    method: Method,
+    method_name: &'b str,
     target: &'b str,
     minor: u8,
     headers: &'h [httparse::Header<'b>],
@@ -291,8 +288,15 @@ fn read_fields<'h, 'b>(
         (false, Some(0) | None) => Framing::None,
         (false, Some(length)) => Framing::Length(length),
     };
+    let method = match method_name {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "OPTIONS" => Method::Options,
+        _ => Method::Other,
+    };
     Ok(Request {
         method,
+        method_name,
         target,
         host: fields.host.unwrap_or_default(),
         minor,

@@ -73,6 +73,27 @@ pub fn decode_path<const N: usize>(
     dot_files: bool,
     name: &mut ArrayVec<u8, N>,
 ) -> Result<(), Status> {
+    decode(path, dot_files, FILE_NAME_BYTES_MAX, name)
+}
+
+/// The same where longer parts than a file name can be have names too (`cache::name`).
+///
+/// # Errors
+/// As above.
+pub fn decode_long_path<const N: usize>(
+    path: &[u8],
+    dot_files: bool,
+    name: &mut ArrayVec<u8, N>,
+) -> Result<(), Status> {
+    decode(path, dot_files, usize::MAX, name)
+}
+
+fn decode<const N: usize>(
+    path: &[u8],
+    dot_files: bool,
+    part_bytes_max: usize,
+    name: &mut ArrayVec<u8, N>,
+) -> Result<(), Status> {
     let mut at = 0;
     let mut segment_start = name.len() + 1;
     while let Some(raw) = path.get(at) {
@@ -80,7 +101,7 @@ pub fn decode_path<const N: usize>(
         at += 1;
         if byte == b'/' {
             if at > 1 {
-                check_segment(&name[segment_start..], false, dot_files)?;
+                check_segment(&name[segment_start..], false, dot_files, part_bytes_max)?;
             }
             segment_start = name.len() + 1;
         } else if byte == b'%' {
@@ -91,16 +112,21 @@ pub fn decode_path<const N: usize>(
         }
         name.try_push(byte).map_err(|_| Status::NotFound)?;
     }
-    check_segment(&name[segment_start..], true, dot_files)
+    check_segment(&name[segment_start..], true, dot_files, part_bytes_max)
 }
 
-fn check_segment(segment: &[u8], is_last: bool, dot_files: bool) -> Result<(), Status> {
+fn check_segment(
+    segment: &[u8],
+    is_last: bool,
+    dot_files: bool,
+    part_bytes_max: usize,
+) -> Result<(), Status> {
     match segment {
         [] if is_last => Ok(()),
         [] => Err(Status::NotFound),
         b"." | b".." => Err(Status::BadRequest),
         [b'.', ..] if !dot_files => Err(Status::NotFound),
-        _ if segment.len() > FILE_NAME_BYTES_MAX => Err(Status::NotFound),
+        _ if segment.len() > part_bytes_max => Err(Status::NotFound),
         _ => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 //! Thread: store; every call may wait for the device.
 //! Invariants: names are resolved below the root and through no symbolic link (openat2(2)); calls
 //! that know no such rule (rename, unlink, mkdir) are given the parent's descriptor and one part.
-//! Not here: what the errors mean (`daemon::disk`), what is stored when (`cache::store`).
+//! Not here: what the errors mean (`daemon::store`), what is stored when (`cache::store`).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -201,6 +201,27 @@ impl Root {
         let (parent, last) = self.parent(name)?;
         let mode = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
         Ok(mkdirat(parent, last, mode)?)
+    }
+
+    /// Makes the directory `name` by renaming one that is made as `temporary`.
+    ///
+    /// # Errors
+    /// Those of mkdirat(2) and renameat2(2); EEXIST where there is something of that name.
+    pub fn make_directory_by(&self, temporary: &[u8], name: &[u8]) -> io::Result<()> {
+        match self.make_directory(temporary) {
+            // Left by somebody who was killed in between.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // There is no place for temporary names yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.make_directory(name);
+            }
+            result => result?,
+        }
+        let renamed = self.rename(temporary, name, false);
+        if renamed.is_err() {
+            self.remove_directory(temporary)?;
+        }
+        renamed
     }
 
     /// Removes an empty directory.

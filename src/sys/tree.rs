@@ -29,6 +29,8 @@ pub struct Event<'a> {
     pub what: What,
     /// Whether the name is a directory's.
     pub is_directory: bool,
+    /// The same for both halves of a move, 0 for anything else.
+    pub cookie: u32,
 }
 
 /// Kinds of change.
@@ -83,6 +85,15 @@ impl Changes {
         self.inotify.watches().add(directory, mask)
     }
 
+    /// Watches only what is moved out of `directory`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn watch_departures(&mut self, directory: &Path) -> io::Result<Watch> {
+        let mask = WatchMask::MOVED_FROM | WatchMask::ONLYDIR | WatchMask::DONT_FOLLOW;
+        self.inotify.watches().add(directory, mask)
+    }
+
     /// Ends a watch. One that ended by itself is no error.
     pub fn unwatch(&mut self, watch: Watch) {
         let mut watches: Watches = self.inotify.watches();
@@ -103,7 +114,8 @@ impl Changes {
             for event in events {
                 let is_directory = event.mask.contains(EventMask::ISDIR);
                 for what in meanings(event.mask) {
-                    each(Event { watch: event.wd.clone(), name: event.name, what, is_directory });
+                    let (watch, cookie) = (event.wd.clone(), event.cookie);
+                    each(Event { watch, name: event.name, what, is_directory, cookie });
                 }
             }
         }

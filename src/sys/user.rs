@@ -38,6 +38,14 @@ pub fn forbid_new_privileges() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
 }
 
+/// The number of the group `name`.
+///
+/// # Errors
+/// A name that no group has.
+pub fn group_id(name: &str) -> io::Result<u32> {
+    find_group(name)
+}
+
 fn find_user(name: &str) -> io::Result<(libc::uid_t, libc::gid_t)> {
     let c_name = CString::new(name)?;
     // SAFETY: the name is a valid C string; only main runs, so the static result is ours to read.

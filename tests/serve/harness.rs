@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What a PURGE has to carry.
+pub const PURGE_TOKEN: &str = "the-token-of-tests";
+
 /// A running daemon; ended with the value.
 pub struct Daemon {
     pub child: Child,
@@ -52,9 +55,12 @@ fn launch(listen: &str, server: &str, tree: &str, extra: &str) -> Daemon {
     let root = directory.path().join("tree");
     fs::create_dir_all(root.join("a.example")).unwrap();
     let admin = free_port();
+    let socket = directory.path().join("control.sock");
+    let socket = socket.display();
     let workers = if server.contains("workers") { "" } else { "workers = 1" };
     let text = format!(
         "[server]\nlisten = [\"{listen}\"]\n{workers}\n{server}\n[admin]\nlisten = \"{admin}\"\n\
+         purge_token = \"{PURGE_TOKEN}\"\n[control]\nsocket = \"{socket}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n{extra}\n"
     );
     let file = directory.path().join("peerage.toml");

@@ -123,7 +123,8 @@ fn failures_to_start_name_the_key_and_the_remedy() {
         ("[tree]\nroot = \".\"\nrot = 1".to_owned(), "peerage.toml:3"),
     ];
     for (text, word) in table {
-        fs::write(&file, format!("{text}\n[admin]\nlisten = \"\"\n")).unwrap();
+        let off = "[admin]\nlisten = \"\"\n[control]\nsocket = \"\"\n";
+        fs::write(&file, format!("{text}\n{off}")).unwrap();
         let output = peerage(&["run", "-c", file.to_str().unwrap()]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && error.contains(word), "{word}: {error}");

@@ -9,6 +9,7 @@ mod bodies;
 mod calls;
 mod change;
 mod cold;
+mod control;
 mod corpus;
 mod entry;
 mod harness;

@@ -62,7 +62,7 @@ impl Server {
             "[server]\nlisten = [\"127.0.0.1:{port}\"]\nworkers = 1\ncores = [{cpu}]\n\
              [tree]\nroot = \"{root}\"\ndefault_host = \"{HOST}\"\n\
              [limits]\nrequests_per_connection = 1000000\n\
-             [admin]\nlisten = \"127.0.0.1:{admin}\"\n"
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n[control]\nsocket = \"\"\n"
         );
         fs::write(&conf, text)?;
         let mut command = Command::new(binary);

@@ -1,7 +1,8 @@
 //! The store: which answers lie in the tree, and how they come and go there.
 //!
-//! Input: bodies in pieces, heads, names to remove, hashes of what was used, the time; `step` when
-//! there is nothing else to do.   Output: `poll_event`: how far each body is, which names changed.
+//! Input: bodies in pieces, heads, names to remove, purges, hashes of what was used, the time;
+//! `step` when there is nothing else to do.   Output: `poll_event`: how far each body is, which
+//! names changed.
 //! Owns: open temporary files, bounded by `STORE_OPEN_MAX`; the inventory and the tags (their own
 //! bounds).   Thread: `store`; calls of the disk may wait.
 //! Invariants: a final name only ever shows a whole file with its head, whatever call was the last
@@ -32,11 +33,16 @@
 
 mod names;
 mod place;
+mod removal;
+mod upkeep;
+mod walk;
 
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upkeep_tests;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,8 +56,14 @@ use crate::stdx::bytes::Bytes;
 use crate::stdx::num::wide;
 
 use super::disk::{Disk, DiskError, Found};
+use super::inventory::{Inventory, NameHash};
+use super::tags::Tags;
+
+use removal::{Purging, Removal};
+use upkeep::Upkeep;
 
 pub use names::{TEMPORARY, is_own};
+pub use upkeep::Limits;
 
 /// Names a body on its way, for as long as the worker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,8 +224,28 @@ const EMFILE: i32 = 24;
 pub struct Options {
     /// Tells this process's temporary files from another's.
     pub process: u32,
-    /// Drawn at random, since strangers choose the names.
+    /// Drawn at random, since strangers choose the names. The workers' `NameHash` has it too.
     pub hash_seed: u64,
+    /// The tags in a head; none where it cannot be read.
+    pub tags_of: fn(&[u8]) -> Vec<Box<[u8]>>,
+    /// A head that says the same, but that the origin has to be asked first. `None` where it cannot
+    /// be read.
+    pub expire: fn(&[u8]) -> Option<Vec<u8>>,
+}
+
+/// What a look at a name found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// A stored body, and what lies beside it.
+    Stored(Box<[u8]>),
+    /// A file that was put there.
+    ByHand,
+    /// A directory, a link, a device.
+    Other,
+    /// Nothing.
+    Missing,
+    /// The disk does not say.
+    Unknown,
 }
 
 /// What is counted.
@@ -225,7 +257,16 @@ pub struct Totals {
     pub not_stored: [u64; NotStored::REASONS.len()],
     /// Temporary files cleared at start.
     pub leftovers: u64,
-    /// Things about the tree that failed and concern no single body: a removal, a new head.
+    /// Files evicted.
+    pub evictions: u64,
+    /// What they took up.
+    pub evicted_blocks: u64,
+    /// Files met while the tree was learnt.
+    pub scanned: u64,
+    /// Times it was learnt to its end.
+    pub scans: u64,
+    /// Things about the tree that failed and concern no single body: a removal, a new head, a
+    /// directory that cannot be read.
     pub failures: u64,
 }
 
@@ -233,6 +274,7 @@ pub struct Totals {
 struct Open<F> {
     name: Box<[u8]>,
     head: Box<[u8]>,
+    tags: Vec<Box<[u8]>>,
     length: Option<u64>,
     temporary: Vec<u8>,
     file: F,
@@ -250,6 +292,11 @@ pub struct Store<D: Disk> {
     temporaries: u64,
     events: VecDeque<Event<D::File>>,
     totals: Totals,
+    hash: NameHash,
+    inventory: Inventory,
+    tags: Tags,
+    upkeep: Upkeep<D>,
+    purging: Option<Purging<D>>,
 }
 
 impl<D: Disk> Store<D> {
@@ -265,6 +312,22 @@ impl<D: Disk> Store<D> {
             temporaries: 0,
             events: VecDeque::new(),
             totals: Totals::default(),
+            hash: NameHash::new(options.hash_seed),
+            inventory: Inventory::default(),
+            tags: Tags::new(options.hash_seed),
+            upkeep: Upkeep::new(),
+            purging: None,
+        }
+    }
+
+    /// What lies under a name.
+    pub fn look(&mut self, name: &[u8]) -> Sight {
+        match self.disk.look(name) {
+            Ok(Found::Stored { head, .. }) => Sight::Stored(head.into()),
+            Ok(Found::ByHand) => Sight::ByHand,
+            Ok(Found::Directory | Found::Other) => Sight::Other,
+            Err(DiskError::Missing | DiskError::NotDirectory) => Sight::Missing,
+            Err(_) => Sight::Unknown,
         }
     }
 
@@ -272,6 +335,24 @@ impl<D: Disk> Store<D> {
     #[must_use]
     pub const fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// What is stored, as far as it is known.
+    #[must_use]
+    pub const fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// What can be found by tags.
+    #[must_use]
+    pub const fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// Whether all that is stored is in the inventory.
+    #[must_use]
+    pub const fn is_all_known(&self) -> bool {
+        self.upkeep.is_all_known
     }
 
     /// What happened, oldest first. Drained after every input.
@@ -328,26 +409,31 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Nothing more will come: bodies under way are given up.
+    pub fn handle_stop(&mut self) {
+        let ids: Vec<StoreId> = self.open.keys().copied().collect();
+        for id in ids {
+            self.handle_abort(id);
+        }
+    }
+
     /// A stored file gets another head (a 304 came for it). One put there by hand stays without.
     pub fn handle_freshen(&mut self, name: &[u8], head: &[u8]) {
         let is_fit = !is_own(name) && head.len() <= STORED_HEAD_BYTES_MAX;
         match self.disk.look(name) {
-            Ok(Found::Stored { .. }) if is_fit => match self.disk.replace_head(name, head) {
-                Ok(()) => self.tell_changed(name),
-                // It keeps its old head, and is asked for again.
-                Err(_) => self.totals.failures += 1,
-            },
+            Ok(Found::Stored { head: old, .. }) if is_fit => {
+                match self.disk.replace_head(name, head) {
+                    Ok(()) => {
+                        self.untag(name, &old);
+                        self.tags.insert(name, &(self.options.tags_of)(head));
+                        self.tell_changed(name);
+                    }
+                    // It keeps its old head, and is asked for again.
+                    Err(_) => self.totals.failures += 1,
+                }
+            }
             Ok(_) | Err(DiskError::Missing | DiskError::NotDirectory) => {}
             Err(_) => self.totals.failures += 1,
-        }
-    }
-
-    /// Stored files go; others stay.
-    pub fn handle_remove(&mut self, names: &[Box<[u8]>]) {
-        for name in names.iter().filter(|name| !is_own(name)) {
-            if self.remove_stored(name).is_err() {
-                self.totals.failures += 1;
-            }
         }
     }
 
@@ -365,6 +451,7 @@ impl<D: Disk> Store<D> {
         let open = Open {
             name: put.name,
             head: put.head,
+            tags: put.tags,
             length: put.length,
             temporary,
             file,
@@ -405,7 +492,8 @@ impl<D: Disk> Store<D> {
             self.open.insert(id, open);
             return Ok(());
         }
-        match result.and_then(|()| self.finish(&open)) {
+        let temporary = open.temporary.clone();
+        match result.and_then(|()| self.finish(open)) {
             Ok(name) => {
                 self.totals.stored += 1;
                 self.tell_changed(&name);
@@ -413,7 +501,7 @@ impl<D: Disk> Store<D> {
                 Ok(())
             }
             Err(why) => {
-                self.discard(&open.temporary);
+                self.discard(&temporary);
                 Err(why)
             }
         }
@@ -431,7 +519,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// The name under which the whole body now lies.
-    fn finish(&mut self, open: &Open<D::File>) -> Result<Box<[u8]>, NotStored> {
+    fn finish(&mut self, open: Open<D::File>) -> Result<Box<[u8]>, NotStored> {
         if open.length.is_some_and(|length| length != open.written) {
             return Err(NotStored::Length);
         }
@@ -440,7 +528,13 @@ impl<D: Disk> Store<D> {
             Err(DiskError::Full) if self.has_room() => return Err(NotStored::HeadTooLong),
             result => result?,
         }
-        self.place(&open.temporary, &open.name)
+        let blocks = self.disk.blocks(&open.file)?;
+        // Closed before it has its name: to who watches it comes whole, in one event.
+        drop(open.file);
+        let name = self.place(&open.temporary, &open.name)?;
+        self.inventory.insert(self.hash.of(&name), blocks, self.upkeep.epoch);
+        self.tags.insert(&name, &open.tags);
+        Ok(name)
     }
 
     fn has_room(&mut self) -> bool {
@@ -457,6 +551,9 @@ impl<D: Disk> Store<D> {
     }
 
     fn refuse(&mut self, id: StoreId, why: NotStored) {
+        if why == NotStored::Full {
+            self.upkeep.is_full = true;
+        }
         self.totals.not_stored[why.index()] += 1;
         self.events.push_back(Event::NotStored { id, why });
     }
@@ -464,30 +561,4 @@ impl<D: Disk> Store<D> {
     fn tell_changed(&mut self, name: &[u8]) {
         self.events.push_back(Event::Changed { name: name.into() });
     }
-
-    /// Removes `name` if it is stored.
-    fn remove_stored(&mut self, name: &[u8]) -> Result<Removal, DiskError> {
-        match self.disk.look(name) {
-            Ok(Found::Stored { .. }) => {}
-            Ok(Found::ByHand | Found::Other | Found::Directory) => return Ok(Removal::Kept),
-            Err(DiskError::Missing | DiskError::NotDirectory) => return Ok(Removal::Missing),
-            Err(error) => return Err(error),
-        }
-        match self.disk.remove(name) {
-            Ok(()) => {
-                self.tell_changed(name);
-                Ok(Removal::Removed)
-            }
-            Err(DiskError::Missing) => Ok(Removal::Missing),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// What came of a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Removal {
-    Removed,
-    Kept,
-    Missing,
 }

@@ -30,8 +30,9 @@ impl<D: Disk> Store<D> {
                 Err(DiskError::Missing | DiskError::NotDirectory) => self.make_parents(&target)?,
                 Err(DiskError::Exists | DiskError::IsDirectory) => {
                     match self.disk.look(&target) {
-                        Ok(Found::Stored { .. }) => {
+                        Ok(Found::Stored { head, .. }) => {
                             if self.replace(temporary, &target)? {
+                                self.untag(&target, &head);
                                 return Ok(target.into());
                             }
                         }
@@ -67,7 +68,7 @@ impl<D: Disk> Store<D> {
             let parent = &name[..end];
             match self.disk.look(parent) {
                 Ok(Found::Directory) => continue,
-                Ok(Found::Stored { .. }) => self.set_aside(parent)?,
+                Ok(Found::Stored { head, blocks }) => self.set_aside(parent, &head, blocks)?,
                 Ok(Found::ByHand | Found::Other) => return Err(NotStored::Blocked),
                 Err(DiskError::Missing) => {}
                 Err(error) => return Err(error.into()),
@@ -81,18 +82,27 @@ impl<D: Disk> Store<D> {
     }
 
     /// Moves the stored file `name` to where it lies beside a directory of that name.
-    fn set_aside(&mut self, name: &[u8]) -> Result<(), NotStored> {
+    fn set_aside(&mut self, name: &[u8], head: &[u8], blocks: u32) -> Result<(), NotStored> {
         let beside = beside_directory(name).ok_or(NotStored::NameTooLong)?;
         names::check(&beside)?;
         match self.disk.rename(name, &beside, false) {
             Ok(()) => {}
             Err(DiskError::Exists) => match self.disk.look(&beside) {
-                Ok(Found::Stored { .. }) => self.disk.rename(name, &beside, true)?,
+                Ok(Found::Stored { head: old, .. }) => {
+                    self.disk.rename(name, &beside, true)?;
+                    self.untag(&beside, &old);
+                }
                 Ok(_) => return Err(NotStored::Blocked),
                 Err(error) => return Err(error.into()),
             },
             Err(error) => return Err(error.into()),
         }
+        let (old, new) = (self.hash.of(name), self.hash.of(&beside));
+        let epoch = self.inventory.epoch_of(old).unwrap_or_default();
+        self.inventory.remove(old);
+        self.inventory.insert(new, blocks, epoch);
+        self.untag(name, head);
+        self.tags.insert(&beside, &(self.options.tags_of)(head));
         self.tell_changed(name);
         self.tell_changed(&beside);
         Ok(())

@@ -11,11 +11,21 @@ const ID: StoreId = StoreId { worker: 1, number: 7 };
 type Files = Vec<(String, String, Option<String>)>;
 
 fn store(disk: MemoryDisk) -> Store<MemoryDisk> {
-    let mut store = Store::new(disk, Options { process: 1, hash_seed: 1 });
+    let mut store = Store::new(disk, options());
     // It may fail: then every body tries.
     let result = store.handle_start();
     assert!(result.is_ok() || !matches!(store.disk.fault, Fault::Never));
     store
+}
+
+/// Heads of tests are words: their tags. A soft purge makes a head `expired ...`.
+pub fn options() -> Options {
+    let tags_of: fn(&[u8]) -> Vec<Box<[u8]>> = |head| {
+        let words = head.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        words.map(Box::from).collect()
+    };
+    let expire: fn(&[u8]) -> Option<Vec<u8>> = |head| Some([b"expired ", head].concat());
+    Options { process: 1, hash_seed: 1, tags_of, expire }
 }
 
 fn put(name: &str, body: &str) -> Put {

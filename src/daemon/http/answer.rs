@@ -45,6 +45,11 @@ pub enum Answer {
 /// A request's name resolved, or what it is refused with.
 pub(super) enum Resolved {
     File(Rc<Version>),
+    /// The same, with an origin's answer that was stored.
+    Hit {
+        version: Rc<Version>,
+        is_stale: bool,
+    },
     /// An answer that is still on its way.
     Follow(Rc<Follow>),
     Status(Status, bool),
@@ -88,7 +93,7 @@ impl Shared {
         let resolved = self.resolve(request, waiter, next);
         if is_first_try {
             match &resolved {
-                Resolved::File(_) => self.counters.table_hits.add(1),
+                Resolved::File(_) | Resolved::Hit { .. } => self.counters.table_hits.add(1),
                 Resolved::Waits if waiter.is_some() => self.counters.table_misses.add(1),
                 _ => {}
             }
@@ -104,6 +109,17 @@ impl Shared {
                 Answer::Done
             }
             Resolved::File(version) => self.answer_file(id, conn, request, &version, out),
+            Resolved::Hit { version, is_stale } => {
+                let answer = self.answer_file(id, conn, request, &version, out);
+                if answer != Answer::Waits {
+                    self.counters.cache.hits.add(1);
+                    self.counters.cache.stale_served.add(is_stale.into());
+                    if request.method == Method::Get {
+                        self.counters.cache.hit_bytes.add(version.prepared.file_len());
+                    }
+                }
+                answer
+            }
             Resolved::Follow(follow) => self.answer_follow(id, conn, request, &follow, out),
         }
     }
@@ -191,6 +207,7 @@ impl Shared {
         let version = match found {
             Lookup::Found(version) => version,
             Lookup::Absent(status) => return Err(status),
+            Lookup::Directory => return Err(Status::NotFound),
             Lookup::Opening => return Ok(Resolved::Waits),
         };
         if version.codings.is_empty() {
@@ -214,7 +231,7 @@ impl Shared {
         match self.files.lookup(&sibling, self.now, &settings, waiter, &mut self.ring) {
             Lookup::Found(sibling) => Resolved::File(sibling),
             // It went since: the file itself is right for everybody.
-            Lookup::Absent(_) => Resolved::File(version),
+            Lookup::Absent(_) | Lookup::Directory => Resolved::File(version),
             Lookup::Opening => Resolved::Waits,
         }
     }

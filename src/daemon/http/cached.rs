@@ -26,7 +26,7 @@ use crate::http::range::ByteRange;
 use crate::http::reply::{self, Context, Gather, Plan};
 use crate::http::target;
 use crate::http::{Method, Request, Status};
-use crate::limits::{HEADERS_MAX, KEY_BYTES_MAX};
+use crate::limits::{HEADERS_MAX, KEY_BYTES_MAX, USED_PERIOD_SECONDS};
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
@@ -62,8 +62,6 @@ struct Wanted<'a> {
     waiter: Option<Key>,
     path: &'a [u8],
     query: Option<&'a str>,
-    /// Whether its URL has a file name.
-    is_named: bool,
 }
 
 type Lines<'b> = ArrayVec<(&'b [u8], &'b [u8]), HEADERS_MAX>;
@@ -81,14 +79,14 @@ impl Shared {
         }
         let settings = Arc::clone(&self.settings);
         let mut path = ArrayVec::<u8, KEY_BYTES_MAX>::new();
-        target::decode_path(place.path, settings.dot_files, &mut path)?;
+        target::decode_long_path(place.path, settings.dot_files, &mut path)?;
         let rule = place.site.rule(&path, &settings.rule_default);
         let query = match request.target.split_once('?') {
             Some((_, query)) if !rule.ignore_query => Some(query),
             _ => None,
         };
         let mut key = FileName::new();
-        let is_plain = query.is_none() && !path.ends_with(b"/") && !name::needs_escape(&path);
+        let is_plain = query.is_none() && !path.ends_with(b"/") && name::is_plain(&path);
         let is_named = if is_plain {
             key::begin(place.directory, &mut key);
             key.try_extend_from_slice(&path).map_err(|_| Status::UriTooLong)?;
@@ -115,7 +113,6 @@ impl Shared {
             waiter,
             path: &path,
             query,
-            is_named,
         };
         if !is_named {
             return self.ask_alone(request, place, &wanted, b"", None);
@@ -134,7 +131,8 @@ impl Shared {
         if let Some(Next::Join(follow)) = &wanted.next
             && let Some(answer) = follow.answer()
         {
-            if !answer.is_shared || is_for(&answer.record, wanted.fields) {
+            let is_theirs = !answer.is_shared || is_for(&answer.record, wanted.fields);
+            if is_theirs {
                 return Ok(Resolved::Follow(Rc::clone(follow)));
             }
             return self.resolve_variant(request, place, wanted, key, &answer.record, settings);
@@ -151,6 +149,11 @@ impl Shared {
                 self.use_stored(request, place, wanted, key, &version, None)
             }
             Lookup::Absent(Status::ServiceUnavailable) => Err(Status::ServiceUnavailable),
+            // `/a` beside `/a/b`: it lies under a name of its own.
+            Lookup::Directory => match name::beside_directory(key) {
+                Some(key) => self.resolve_key(request, place, wanted, &key, settings),
+                None => self.ask_alone(request, place, wanted, b"", None),
+            },
             Lookup::Absent(_) => {
                 if let Some(follow) = self.fetches.find(key)
                     && let Some(answer) = follow.answer()
@@ -195,7 +198,7 @@ impl Shared {
                     self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
                 }
             },
-            Lookup::Absent(_) => {
+            Lookup::Absent(_) | Lookup::Directory => {
                 let generation = Some(base.generation);
                 self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
             }
@@ -218,23 +221,24 @@ impl Shared {
             return file();
         }
         let now = self.date.seconds();
+        if now.0.saturating_sub(version.used.get()) >= USED_PERIOD_SECONDS {
+            version.used.set(now.0);
+            self.fetches.note_used(key);
+        }
         let policy = &wanted.rule.policy;
         let plan = plan_serve(Some(&record.freshness), wanted.method, &wanted.control, now, policy);
         match plan {
             Serve::Fresh { .. } => {
-                self.counters.cache.hits.add(1);
-                file()
+                Ok(Resolved::Hit { version: Rc::clone(version), is_stale: false })
             }
             Serve::Stale { why, .. } => {
-                self.counters.cache.hits.add(1);
-                self.counters.cache.stale_served.add(1);
                 if why == StaleWhy::Revalidating && self.fetches.find(key).is_none() {
                     let stored = Some(Arc::clone(record));
                     let ask =
                         self.ask_for(request, place, wanted, key, stored, Fwd::Stale, generation)?;
                     let _begun: bool = self.begin_fetch(None, ask);
                 }
-                file()
+                Ok(Resolved::Hit { version: Rc::clone(version), is_stale: true })
             }
             Serve::Revalidate(forward) => {
                 let fwd = match forward {
@@ -356,8 +360,9 @@ impl Shared {
         let fields = request
             .fields()
             .filter(|(name, _)| {
-                !name.eq_ignore_ascii_case("accept-encoding")
-                    && !(strips && name.eq_ignore_ascii_case("cookie"))
+                let is = |known| name.eq_ignore_ascii_case(known);
+                let is_left_out = is("accept-encoding") || strips && is("cookie");
+                !is_left_out
             })
             .chain([("Accept-Encoding", coding.as_bytes())]);
         let outgoing = OriginRequest {

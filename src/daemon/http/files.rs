@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::cache::freshness::status::Handled;
 use crate::cache::key;
+use crate::cache::purge::Purge;
 use crate::cache::record::Record;
 use crate::cache::residency::Residency;
 use crate::cache::table::Table;
@@ -63,6 +64,8 @@ pub struct Version {
     pub record: Option<Arc<Record>>,
     /// Precompressed siblings seen beside it when it was opened.
     pub codings: Codings,
+    /// When its use was last told to the store.
+    pub used: Cell<u64>,
     /// How often it was asked for since the arena last looked, and its copy there.
     hits: Cell<u32>,
     hot: RefCell<Option<Rc<Block>>>,
@@ -216,6 +219,7 @@ enum Entry {
     },
     Absent {
         status: Status,
+        is_directory: bool,
         checked: Instant,
     },
 }
@@ -226,6 +230,8 @@ pub enum Lookup {
     Found(Rc<Version>),
     /// Answer this status.
     Absent(Status),
+    /// It is a directory: there is no such file.
+    Directory,
     /// It is being opened; ask again when told.
     Opening,
 }
@@ -322,8 +328,13 @@ impl Files {
     ) -> Lookup {
         if let Some(id) = self.table.find(key) {
             match self.table.value(id).expect("just found") {
-                Entry::Absent { status, checked } if now.since(*checked) < ABSENCE => {
-                    return Lookup::Absent(*status);
+                Entry::Absent { status, is_directory, checked }
+                    if now.since(*checked) < ABSENCE =>
+                {
+                    return match is_directory {
+                        true => Lookup::Directory,
+                        false => Lookup::Absent(*status),
+                    };
                 }
                 Entry::Absent { .. } => {}
                 Entry::Present { version, checked, is_watched, flushes } => {
@@ -446,6 +457,7 @@ impl Files {
     }
 
     /// What is kept beside a file was read. Returns who waited.
+    #[expect(clippy::too_many_arguments, reason = "a file, and what the worker knows")]
     pub fn handle_attribute(
         &mut self,
         tag: Key,
@@ -531,13 +543,20 @@ impl Files {
         counters: &Counters,
     ) -> Vec<Key> {
         let opening = self.take_opening(tag);
-        self.insert_absent(&opening.key, status, now, counters);
+        self.insert_absent(&opening.key, status, false, now, counters);
         opening.waiters
     }
 
     /// There is no such file, or the machine could not open it now: then what is known of it, if it
     /// was good, is better than nothing.
-    fn insert_absent(&mut self, key: &[u8], status: Status, now: Instant, counters: &Counters) {
+    fn insert_absent(
+        &mut self,
+        key: &[u8],
+        status: Status,
+        is_directory: bool,
+        now: Instant,
+        counters: &Counters,
+    ) {
         let is_passing = matches!(status, Status::ServiceUnavailable | Status::InternalServerError);
         if is_passing
             && let Some(id) = self.table.find(key)
@@ -547,7 +566,7 @@ impl Files {
             *checked = now;
             return;
         }
-        self.insert(key, Entry::Absent { status, checked: now }, counters);
+        self.insert(key, Entry::Absent { status, is_directory, checked: now }, counters);
     }
 
     fn finish_present(
@@ -568,7 +587,10 @@ impl Files {
                 let entry = Entry::Present { version, checked: now, is_watched, flushes };
                 self.insert(&opening.key, entry, counters);
             }
-            Err(status) => self.insert_absent(&opening.key, status, now, counters),
+            Err((status, is_directory)) => {
+                let key = &opening.key;
+                self.insert_absent(key, status, is_directory, now, counters);
+            }
         }
         opening.waiters
     }
@@ -589,18 +611,20 @@ impl Files {
         counters.table_files.set(self.table.len() as u64);
     }
 
-    /// The version that `file` is: the one already open, if it is still the same.
+    /// The version that `file` is: the one already open, if it is still the same. Else the status
+    /// to answer, and whether it is a directory.
     fn version(
         &mut self,
         name: &[u8],
         probing: Probing,
         settings: &Settings,
         now: Instant,
-    ) -> Result<Rc<Version>, Status> {
+    ) -> Result<Rc<Version>, (Status, bool)> {
         let Probing { file, record, found: codings, .. } = probing;
-        let (identity, kind) = identify(file.file()).map_err(|_| Status::InternalServerError)?;
+        let (identity, kind) =
+            identify(file.file()).map_err(|_| (Status::InternalServerError, false))?;
         if kind != Kind::File {
-            return Err(Status::NotFound);
+            return Err((Status::NotFound, kind == Kind::Directory));
         }
         if let Some(id) = self.table.find(name)
             && let Some(Entry::Present { version, .. }) = self.table.value(id)
@@ -620,7 +644,7 @@ impl Files {
             None
         } else {
             let mapping = Mapping::new(file.file(), identity.len);
-            Some(Rc::new(mapping.map_err(|_| Status::ServiceUnavailable)?))
+            Some(Rc::new(mapping.map_err(|_| (Status::ServiceUnavailable, false))?))
         };
         let large = identity.len >= SENDFILE_BYTES_MIN;
         let file = large.then(|| OpenFile::new(file, &self.descriptors_left)).flatten();
@@ -634,6 +658,7 @@ impl Files {
             prepared,
             record,
             codings,
+            used: Cell::new(0),
             hits: Cell::new(0),
             hot: RefCell::new(None),
             is_broken: Cell::new(false),
@@ -664,6 +689,7 @@ impl Files {
             prepared: prepare_stored(record, settings),
             record: Some(Arc::clone(record)),
             codings: before.codings,
+            used: Cell::new(0),
             hits: Cell::new(0),
             hot: RefCell::new(None),
             is_broken: Cell::new(false),
@@ -754,6 +780,16 @@ impl Files {
     pub fn close_dropped(&mut self, ring: &mut Ring) {
         let mut closing = self.closing.borrow_mut();
         closing.drain(..).for_each(|file| ring.close_file(file));
+    }
+
+    /// Lets go of all that a purge means.
+    pub fn purge(&mut self, purge: &Purge) {
+        let is_meant = |key: &[u8]| {
+            let name = key.iter().position(|byte| *byte == 0).map_or(key, |nul| &key[..nul]);
+            purge.matches(name)
+        };
+        self.mark_openings_stale(is_meant);
+        self.table.remove_where(|key, _| is_meant(key), drop);
     }
 
     /// Makes room in the arena, and lets those that were refused try again.

@@ -31,7 +31,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use crate::cache::inventory::NameHash;
 use crate::cache::key::Key as FileName;
+use crate::cache::purge::{Purge, Purged};
+use crate::cache::store::Sight;
 use crate::http::date::DateLine;
 use crate::http::request::{Head, header_space, parse};
 use crate::http::{Step, Timeout};
@@ -50,8 +53,9 @@ use crate::sys::uring::{Completion, Received, Ring};
 use crate::time::{Duration, Instant};
 
 use super::counters::Counters;
+use super::purges::{OrderId, Phase};
 use super::settings::Settings;
-use super::topology::{ControlLine, Peers, StoreLine};
+use super::topology::{ControlLine, Peers, StoreLine, WorkerEnds};
 use answer::Answer;
 use conn::{Connection, Doing};
 use fetch::{Context, Fetches, Next};
@@ -71,6 +75,15 @@ pub enum ToWorker {
     Directory(Box<[u8]>),
     /// Everything may be something else.
     Flush,
+    /// A purge, step by step; each is acknowledged.
+    Purge {
+        /// Comes back with the acknowledgement.
+        id: OrderId,
+        /// What to do.
+        phase: Phase,
+        /// For what.
+        purge: Arc<Purge>,
+    },
     /// New settings.
     Settings(Arc<Settings>),
     /// Take no more connections, finish what is in flight, end.
@@ -88,6 +101,27 @@ pub enum FromWorker {
     Drained,
     /// It cannot go on.
     Fatal(String),
+    /// It did its part of a purge.
+    PurgeDone {
+        /// Of which.
+        id: OrderId,
+        /// Which part.
+        phase: Phase,
+    },
+    /// The store (not a worker) did its part of a purge.
+    StorePurged {
+        /// The number of the order.
+        id: u64,
+        /// What came of it.
+        purged: Purged,
+    },
+    /// The store (not a worker) looked at a name.
+    StoreSaw {
+        /// The number of the question.
+        id: u64,
+        /// What there is.
+        sight: Sight,
+    },
 }
 
 /// What a worker is given when it is started.
@@ -115,17 +149,13 @@ pub struct Assignment {
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Where it is told things.
-    pub inbox: Receiver<ToWorker>,
-    /// Where it is told of fetches.
-    pub words: Receiver<Word>,
+    pub ends: WorkerEnds,
     /// The workers, itself included.
     pub peers: Peers,
     /// Where bodies are stored, if a host has an origin.
     pub store: Option<StoreLine>,
-    /// Set where the inbox was full: everything may be something else.
-    pub overflow: Arc<AtomicBool>,
-    /// Rung when there is something in the inbox.
-    pub doorbell: Doorbell,
+    /// How the store names files in its inventory.
+    pub name_hash: NameHash,
     /// Where it tells things.
     pub control: ControlLine,
     /// A string that no file holds, in all likelihood.
@@ -169,6 +199,8 @@ struct Shared {
 
 /// See the module.
 struct Worker {
+    number: usize,
+    control: ControlLine,
     conns: Slab<Connection>,
     shared: Shared,
     inbox: Receiver<ToWorker>,
@@ -259,7 +291,12 @@ impl Worker {
                 Some(Arena::new(bytes).map_err(|error| format!("tree.hot_bytes_max: {error}"))?)
             }
         };
-        let mut fetches = Fetches::new(assignment.number, assignment.peers, assignment.store);
+        let mut fetches = Fetches::new(
+            assignment.number,
+            assignment.peers,
+            assignment.store,
+            assignment.name_hash,
+        );
         fetches.handle_settings(&assignment.settings);
         let shared = Shared {
             ring,
@@ -284,12 +321,14 @@ impl Worker {
             asks_origin: false,
         };
         let mut worker = Self {
+            number: assignment.number,
+            control: assignment.control,
             conns: Slab::new(capacity),
             shared,
-            inbox: assignment.inbox,
-            words: assignment.words,
-            overflow: assignment.overflow,
-            doorbell: assignment.doorbell,
+            inbox: assignment.ends.inbox,
+            words: assignment.ends.words,
+            overflow: assignment.ends.overflow,
+            doorbell: assignment.ends.doorbell,
             is_over: false,
             is_rung: false,
             woken: Vec::new(),
@@ -483,11 +522,37 @@ impl Worker {
                     self.shared.settings = settings;
                     self.shared.files.handle_settings();
                 }
+                ToWorker::Purge { id, phase, purge } => self.purge(id, phase, &purge),
                 ToWorker::Drain => self.drain(),
                 ToWorker::Stop => self.is_over = true,
             }
         }
         self.shared.counters.table_files.set(self.shared.files.len() as u64);
+    }
+
+    /// Does its part of a purge. What the store removed was told before this, in the same queue.
+    fn purge(&mut self, id: OrderId, phase: Phase, purge: &Purge) {
+        let shared = &mut self.shared;
+        match phase {
+            Phase::Mark => {
+                let mut context = context(
+                    &mut shared.ring,
+                    &shared.counters,
+                    &shared.settings,
+                    shared.now,
+                    &shared.date,
+                );
+                shared.fetches.purge(purge, &mut context);
+            }
+            Phase::Drop => {
+                // Where the queue was full, what was removed is not known by name.
+                if self.overflow.swap(false, Ordering::AcqRel) {
+                    shared.files.flush();
+                }
+                shared.files.purge(purge);
+            }
+        }
+        self.control.tell(self.number, FromWorker::PurgeDone { id, phase });
     }
 
     /// Looks for connections whose time has run out.

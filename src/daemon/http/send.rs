@@ -1,7 +1,8 @@
 //! Moving bytes to sockets: batches, streamed bodies, what comes after them.
 //!
 //! Thread: one worker.
-//! Not here: what the bytes are (`daemon::http::answer`), answers under way (`daemon::http::follow`).
+//! Not here: what the bytes are (`daemon::http::answer`), which of them there are of an answer
+//! under way (`daemon::http::follow`).
 
 use std::io;
 use std::rc::Rc;

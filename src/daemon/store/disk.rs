@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::cache::disk::{BLOCK_BYTES, Disk, DiskError, Entry, Found, Kind, Space};
 use crate::cache::key::file_name;
+use crate::cache::store::{TEMPORARY, is_own};
 use crate::stdx::bytes::Bytes;
 use crate::sys::disk::{self, Listing, Root};
 
@@ -76,7 +77,13 @@ impl Disk for TreeDisk {
     }
 
     fn make_directory(&mut self, name: &[u8]) -> Result<(), DiskError> {
-        self.root.make_directory(file_name(name)).map_err(|error| translate(&error))
+        let made = if is_own(name) {
+            self.root.make_directory(file_name(name))
+        } else {
+            // By a rename, so that who watches the tree can tell it from others'.
+            self.root.make_directory_by(&[file_name(TEMPORARY), b"/new"].concat(), file_name(name))
+        };
+        made.map_err(|error| translate(&error))
     }
 
     fn remove_directory(&mut self, name: &[u8]) -> Result<(), DiskError> {

@@ -1,13 +1,18 @@
-//! The admin listener: health, readiness, metrics, over plain sockets on control's thread.
+//! The admin listener: health, readiness, metrics, PURGE, over plain sockets on control's thread.
 //!
-//! Input: readable and writable sockets.   Output: answers, one per connection.
+//! Input: readable and writable sockets.   Output: answers, one per connection; orders to purge
+//! (`poll_order`), which are answered later (`answer`).
 //! Owns: at most `ADMIN_CONNECTIONS_MAX` connections.   Thread: control.
 //! Not here: the numbers (`daemon::counters`), HTTP itself (`http`).
 
+pub mod purge;
+
+use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
+use crate::cache::purge::Purge;
 use crate::http::date::DateLine;
 use crate::http::head::{self, Persistence};
 use crate::http::reply::{self, Context, Extra};
@@ -17,18 +22,30 @@ use crate::limits::{ADMIN_CONNECTIONS_MAX, RECV_BUFFER_BYTES};
 use crate::sys::clock::unix_seconds;
 use crate::time::{Duration, Instant};
 
+use super::purges::Outcome;
+use super::settings::Settings;
+
+/// A connection's number; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnId(pub u64);
+
 struct AdminConn {
+    id: ConnId,
     stream: TcpStream,
     http: http::Conn,
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
+    /// A purge is under way for it.
+    waits: bool,
 }
 
 /// See the module.
 pub struct Admin {
     listener: TcpListener,
     conns: Vec<AdminConn>,
+    orders: VecDeque<(ConnId, Vec<Purge>)>,
+    next: u64,
     /// The listener failed (EMFILE): it is left alone until then, for it would fail again at once.
     deaf_until: Instant,
     is_deaf: bool,
@@ -41,32 +58,53 @@ pub struct Facts<'a> {
     pub is_ready: bool,
     /// Writes the metrics.
     pub metrics: &'a dyn Fn() -> String,
+    /// What a PURGE has to carry; empty if there is none.
+    pub purge_token: &'a str,
+    /// Which hosts there are.
+    pub settings: &'a Settings,
 }
 
 impl Admin {
     /// Answers at `listener`, which is non-blocking.
     #[must_use]
-    pub const fn new(listener: TcpListener, options: http::Options) -> Self {
-        let deaf_until = Instant::from_nanos(0);
-        Self { listener, conns: Vec::new(), deaf_until, is_deaf: false, options }
+    pub fn new(listener: TcpListener, options: http::Options) -> Self {
+        Self {
+            listener,
+            conns: Vec::new(),
+            orders: VecDeque::new(),
+            next: 0,
+            deaf_until: Instant::from_nanos(0),
+            is_deaf: false,
+            options,
+        }
     }
 
     /// What to wait for: the descriptor, and whether it is to be written.
     #[must_use]
     pub fn sources(&self) -> Vec<(BorrowedFd<'_>, bool)> {
-        let conns = self.conns.iter().map(|conn| (conn.stream.as_fd(), !conn.output.is_empty()));
+        // Who has closed its side and waits for a purge is readable for ever.
+        let conns = self.conns.iter().filter(|conn| !conn.waits);
+        let conns = conns.map(|conn| (conn.stream.as_fd(), !conn.output.is_empty()));
         // A listener is never writable: so it is not waited for.
         std::iter::once((self.listener.as_fd(), self.is_deaf)).chain(conns).collect()
     }
 
-    /// Acts on all that is ready, as told by `ready` in the order of `sources`.
+    /// Acts on all that is ready, as told by `ready` in the order of `sources`; nothing else may be
+    /// called between the two.
     pub fn handle(&mut self, now: Instant, ready: &[bool], facts: &Facts<'_>) {
         let options = self.options;
         let mut place = 0;
+        let orders = &mut self.orders;
         self.conns.retain_mut(|conn| {
+            if conn.waits {
+                return true;
+            }
             place += 1;
             let is_ready = ready.get(place).copied().unwrap_or(false);
-            let goes_on = !is_ready || conn.step(now, &options, facts);
+            let goes_on = !is_ready || conn.step(now, &options, facts, orders);
+            if conn.waits {
+                return true;
+            }
             goes_on && conn.http.handle_timeout(now, &options).is_none()
         });
         self.is_deaf = now < self.deaf_until;
@@ -85,30 +123,63 @@ impl Admin {
                 continue;
             }
             if self.conns.len() == ADMIN_CONNECTIONS_MAX {
-                self.conns.remove(0);
+                // Not one that waits: its purge is under way, and there are fewer of those.
+                let oldest = self.conns.iter().position(|conn| !conn.waits);
+                self.conns.remove(oldest.unwrap_or(0));
             }
-            let (input, output) = (Vec::new(), Vec::new());
+            self.next += 1;
             self.conns.push(AdminConn {
+                id: ConnId(self.next),
                 stream,
                 http: http::Conn::new(now),
-                input,
-                output,
+                input: Vec::new(),
+                output: Vec::new(),
                 sent: 0,
+                waits: false,
             });
+        }
+    }
+
+    /// The next order to purge; it is answered by `answer`.
+    pub fn poll_order(&mut self) -> Option<(ConnId, Vec<Purge>)> {
+        self.orders.pop_front()
+    }
+
+    /// What the order of `id` came to; it may be gone.
+    pub fn answer(&mut self, now: Instant, id: ConnId, outcome: &Outcome) {
+        let waiting = self.conns.iter().position(|conn| conn.id == id && conn.waits);
+        let Some(place) = waiting else { return };
+        let conn = &mut self.conns[place];
+        conn.waits = false;
+        purge::emit(outcome, &mut conn.output);
+        if !conn.write(now) {
+            self.conns.remove(place);
         }
     }
 }
 
 impl AdminConn {
     /// Returns whether the connection goes on.
-    fn step(&mut self, now: Instant, options: &http::Options, facts: &Facts<'_>) -> bool {
-        if self.output.is_empty() && !self.read(now, options, facts) {
+    fn step(
+        &mut self,
+        now: Instant,
+        options: &http::Options,
+        facts: &Facts<'_>,
+        orders: &mut VecDeque<(ConnId, Vec<Purge>)>,
+    ) -> bool {
+        if self.output.is_empty() && !self.read(now, options, facts, orders) {
             return false;
         }
         self.write(now)
     }
 
-    fn read(&mut self, now: Instant, options: &http::Options, facts: &Facts<'_>) -> bool {
+    fn read(
+        &mut self,
+        now: Instant,
+        options: &http::Options,
+        facts: &Facts<'_>,
+        orders: &mut VecDeque<(ConnId, Vec<Purge>)>,
+    ) -> bool {
         let mut bytes = [0; RECV_BUFFER_BYTES];
         match self.stream.read(&mut bytes) {
             Ok(0) => return false,
@@ -122,16 +193,19 @@ impl AdminConn {
                 Step::NeedMore => break,
                 Step::Consumed(bytes) | Step::Continue(bytes) => consumed += bytes,
                 Step::Request(request, _) => {
-                    answer(&request, facts, &mut self.output);
+                    if let Some(purges) = answer(&request, facts, &mut self.output) {
+                        self.waits = true;
+                        orders.push_back((self.id, purges));
+                    }
                     break;
                 }
                 // Nothing here takes a body.
                 Step::Held(_) => {
-                    emit_status(Status::MethodNotAllowed, false, &mut self.output);
+                    emit_status(Status::MethodNotAllowed, false, facts, &mut self.output);
                     break;
                 }
                 Step::Refused(status) => {
-                    emit_status(status, false, &mut self.output);
+                    emit_status(status, false, facts, &mut self.output);
                     break;
                 }
             }
@@ -154,11 +228,22 @@ impl AdminConn {
     }
 }
 
-fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
-    if !matches!(request.method, Method::Get | Method::Head) {
-        emit_status(Status::MethodNotAllowed, false, out);
-        return;
+/// Writes the answer, or returns the order that has to be carried out before there is one.
+fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) -> Option<Vec<Purge>> {
+    if request.method_name == "PURGE" {
+        match purge::read(request, facts.purge_token, facts.settings) {
+            Ok(purges) => return Some(purges),
+            Err(status) => emit_status(status, false, facts, out),
+        }
+    } else if matches!(request.method, Method::Get | Method::Head) {
+        answer_page(request, facts, out);
+    } else {
+        emit_status(Status::MethodNotAllowed, false, facts, out);
     }
+    None
+}
+
+fn answer_page(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let path = request.target.split('?').next().unwrap_or_default();
     let (status, body) = match path {
         "/-/healthy" => (Status::Ok, "healthy\n".to_owned()),
@@ -166,7 +251,7 @@ fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
         "/-/ready" => (Status::ServiceUnavailable, "not ready\n".to_owned()),
         "/-/metrics" => (Status::Ok, (facts.metrics)()),
         _ => {
-            emit_status(Status::NotFound, request.method == Method::Head, out);
+            emit_status(Status::NotFound, request.method == Method::Head, facts, out);
             return;
         }
     };
@@ -180,9 +265,11 @@ fn answer(request: &Request<'_, '_>, facts: &Facts<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn emit_status(status: Status, head_only: bool, out: &mut Vec<u8>) {
+fn emit_status(status: Status, head_only: bool, facts: &Facts<'_>, out: &mut Vec<u8>) {
     let extra = match status {
-        Status::MethodNotAllowed => Extra::Allow("GET, HEAD"),
+        Status::MethodNotAllowed if facts.purge_token.is_empty() => Extra::Allow("GET, HEAD"),
+        Status::MethodNotAllowed => Extra::Allow("GET, HEAD, PURGE"),
+        Status::Unauthorized => Extra::Challenge("Bearer"),
         _ => Extra::None,
     };
     let date = DateLine::new(unix_seconds());
