@@ -96,6 +96,11 @@ impl Pending {
 
     /// All of the answer.
     pub fn finish(mut self) -> Reply {
+        self.next()
+    }
+
+    /// The next answer, where several requests were sent.
+    pub fn next(&mut self) -> Reply {
         let end = self.await_head();
         let head = String::from_utf8(self.held.drain(..end).collect()).unwrap();
         let status = head[9..12].parse().unwrap();
@@ -109,8 +114,9 @@ impl Pending {
         }
         let length: Option<usize> = reply.field("content-length").parse().ok();
         while length.is_none_or(|length| self.held.len() < length) && self.fill() > 0 {}
-        reply.is_whole = length.is_none_or(|length| self.held.len() == length);
-        reply.body = self.held;
+        let count = length.unwrap_or(self.held.len()).min(self.held.len());
+        reply.is_whole = length.is_none_or(|length| count == length);
+        reply.body = self.held.drain(..count).collect();
         reply
     }
 
@@ -137,6 +143,7 @@ impl Pending {
             assert_eq!(&self.held[begin + size..begin + size + 2], b"\r\n");
             at = begin + size + 2;
             if size == 0 {
+                self.held.drain(..at);
                 return (body, true);
             }
         }

@@ -9,6 +9,7 @@
 mod base;
 mod client;
 mod conditions;
+mod faults;
 mod freshness;
 #[path = "../serve/harness.rs"]
 #[expect(dead_code, reason = "the daemon of tests/serve is started without an origin")]
@@ -19,4 +20,6 @@ mod origin;
 mod origins;
 mod peer;
 mod stale;
+mod storage;
 mod vary;
+mod waiters;
