@@ -40,8 +40,8 @@
 //! `cache::table` -> `cache::way_out` picks how the body leaves -> `http::head` appends the
 //! prepared head -> `sys::uring::Ring::send`, submitted with the next wait.
 //!
-//! A GET that misses: `daemon::http::cached` finds nothing fresh -> a `Word::Ask` to the owner of the
-//! key -> `daemon::http::fetch` has one fetch for it, on `daemon::http::origin` ->
+//! A GET that misses: `daemon::http::cached` finds nothing fresh -> a `Word::Ask` to the owner of
+//! the key -> `daemon::http::fetch` has one fetch for it, on `daemon::http::origin` ->
 //! `cache::flight` says what the answer is -> its bytes go to every follower
 //! (`daemon::http::follow`), on any worker, and to `daemon::store`, which puts the file in place.
 //!

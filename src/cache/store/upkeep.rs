@@ -372,6 +372,8 @@ impl<D: Disk> Store<D> {
 
     /// A whole round did not free enough.
     fn end_round(&mut self, now: Instant, eviction: &Eviction) {
+        // What was free before it says nothing.
+        self.upkeep.next_space = now;
         let (blocks, is_broken) = self.excess(now);
         if eviction.is_desperate || !is_broken || blocks == 0 {
             self.upkeep.next_eviction = now.after(EVICT_RETRY);

@@ -224,6 +224,25 @@ fn what_cannot_be_removed_does_not_keep_the_store_busy() {
     assert_eq!(stored(&store), 9);
 }
 
+#[test]
+fn files_that_became_something_else_are_left_alone() {
+    let mut store = learnt(tree());
+    let names: Vec<Box<[u8]>> = ["/h1/d/1.gif", "/h1/d/2.gif", "/h1/d/3.gif"].map(bytes).into();
+    store.disk.put_node("/h1/d/1.gif", Node::Link);
+    store.disk.put_node("/h1/d/2.gif", Node::Directory);
+    store.disk.put("/h1/d/3.gif", "mine", None);
+    store.disk.put_node("/h2/d", Node::Link);
+    store.handle_remove(&names);
+    store.handle_freshen(&names[0], b"new");
+    let left = store.disk.nodes.clone();
+    assert_eq!((store.inventory().len(), store.poll_event()), (97, None));
+    store.handle_limits(limit(0));
+    settle(&mut store, at(9));
+    assert_eq!(store.totals().failures, 0);
+    assert!(names.iter().all(|name| store.disk.nodes[&name[..]] == left[&name[..]]));
+    assert_eq!(store.disk.nodes[&b"/h2/d"[..]], Node::Link);
+}
+
 // ---- Purges ----
 
 fn purge(store: &mut Store<MemoryDisk>, what: What, soft: bool) -> Purged {

@@ -172,7 +172,7 @@ pub struct Storage {
 }
 
 /// How long the queue may wait for a piece of background work.
-const STEP: Duration = Duration::from_millis(4);
+const STEP: Duration = Duration::from_millis(2);
 
 /// How long the thread sleeps when nobody says anything; free space is looked at in between.
 const IDLE: Duration = Duration::from_secs(1);

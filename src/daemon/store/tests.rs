@@ -231,3 +231,71 @@ fn purges(running: &Running, root: &Path) {
     assert_eq!((purged.removed, purged.kept, purged.failed), (before, 1, 0));
     assert_eq!(files(root), [root.join("h/hand.gif")]);
 }
+
+/// Resident memory of this process, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Prints what README states: time and memory to learn a million stored files, and what a body and
+/// a purge cost meanwhile and after.
+#[test]
+#[ignore = "slow: writes and removes 1,000,000 files (7 min, 8 GB of disk)"]
+fn learning_a_million_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let clock = Clock::default();
+    let disk = crate::sys::disk::Root::open(root).unwrap();
+    let head = vec![b'h'; 300];
+    for number in 0..1_000_000 {
+        if number % 1000 == 0 {
+            std::fs::create_dir_all(root.join(format!("h/{}", number / 1000))).unwrap();
+        }
+        let file = disk.create(format!("h/{}/{number}.gif", number / 1000).as_bytes()).unwrap();
+        disk.write(&file, 0, [&b"x"[..]].into_iter()).unwrap();
+        disk.set_attribute(&file, &head).unwrap();
+    }
+    rustix::fs::sync();
+    println!("on disk after {:.1} s", clock.now().since(Instant::default()).as_secs_f64());
+    let (sender, said) = bounded(100_000);
+    let before = resident_kib();
+    let began = clock.now();
+    let options = Options { tags_of: |_| Vec::new(), ..options() };
+    let counters = Arc::new(StoreCounters::default());
+    let (replies, limits) = (Box::new(Ear(sender)), Limits::default());
+    let storage = Storage::new(root, options, limits, replies, Arc::clone(&counters)).unwrap();
+    let (line, inbox) = store_queue();
+    let thread = start_store(storage, inbox).unwrap();
+    let running = Running { line, said, counters, thread };
+    let mut puts = Vec::new();
+    while running.counters.is_all_known.value() == 0 {
+        let asked = clock.now();
+        running.put(1, "/h/new/x", "red", vec![7; 20_000]);
+        assert!(matches!(running.hear(), Said::Reply(FromStore::Stored { .. })));
+        puts.push(clock.now().since(asked).as_micros());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let took = clock.now().since(began).as_secs_f64();
+    let memory = resident_kib() - before;
+    puts.sort_unstable();
+    println!(
+        "learnt in {took:.2} s, {memory} KiB more resident; {} bodies stored meanwhile, each in \
+         {} us (median), {} us (worst)",
+        puts.len(),
+        puts[puts.len() / 2],
+        puts[puts.len() - 1],
+    );
+    for (what, text) in [
+        (What::Key(key("/h/7/7007.gif")), "a key beside 999 others"),
+        (What::Prefix(key("/h/8/")), "one directory"),
+        (What::Prefix(key("/h/9")), "a tenth"),
+    ] {
+        let asked = clock.now();
+        let removed = running.purge(what, false).removed;
+        let took = clock.now().since(asked).as_secs_f64();
+        println!("purge of {text}: {removed} files in {:.1} ms", took * 1e3);
+    }
+    running.stop();
+}
