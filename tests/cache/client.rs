@@ -51,7 +51,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Sends `text`, a whole request.
+    /// Sends `text`, one whole request or several.
     pub fn send(address: SocketAddr, text: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -97,6 +97,13 @@ impl Pending {
     /// All of the answer.
     pub fn finish(mut self) -> Reply {
         self.next()
+    }
+
+    /// What came until the end, where not even a head may have come.
+    pub fn finish_if_begun(mut self) -> Option<Reply> {
+        while self.fill() > 0 {}
+        let has_head = self.held.windows(4).any(|window| window == b"\r\n\r\n");
+        has_head.then(|| self.next())
     }
 
     /// The next answer, where several requests were sent.

@@ -50,12 +50,15 @@ fn is_stored(peer: &Peer, origin: &Origin, target: &str) -> bool {
     }
 }
 
+/// Whether an answer is stored: path and fields.
+type Row<'a> = (bool, &'a str, &'a [(&'a str, &'a str)]);
+
 #[test]
 fn what_may_be_stored_is_and_nothing_else() {
     let origin = spelled();
     let peer = Setup::of(&origin).start();
     let long = "max-age=100";
-    let table: [(bool, &str, &[(&str, &str)]); 28] = [
+    let table: [Row<'_>; 28] = [
         (true, "/a", &[("Cache-Control", long)]),
         (true, "/a", &[("Cache-Control", "s-maxage=100, max-age=0")]),
         (true, "/a", &[("Cache-Control", "public, max-age=100")]),

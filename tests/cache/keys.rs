@@ -202,6 +202,34 @@ fn rm_is_enough_to_purge() {
 }
 
 #[test]
+fn rm_is_noticed_where_nothing_is_watched() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).tree("watch = false\nrecheck = \"100 ms\"").start();
+    assert_eq!(peer.get("/a").text(), "/a 1");
+    peer.await_hit("/a");
+    fs::remove_file(peer.file("a")).unwrap();
+    await_true(20, "it to be fetched", || peer.get("/a").text() == "/a 2");
+    peer.await_hit("/a");
+    put(&peer.file("a"), b"by hand");
+    await_true(20, "the new file", || peer.get("/a").text() == "by hand");
+}
+
+#[test]
+fn nobody_is_served_what_is_under_way() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).tree("dot_files = true").start();
+    assert_eq!(peer.get("/.well-known/x").text(), "/.well-known/x 1");
+    peer.await_hit("/.well-known/x");
+    fs::write(peer.root().join(".peerage/x"), "secret").unwrap();
+    for host in [".peerage", "a.example/../.peerage", "..", "."] {
+        let text = format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let reply = peer.raw(&text);
+        assert!(matches!(reply.status, 400 | 404 | 421), "{host}: {}", reply.head);
+    }
+    assert_eq!(peer.get("/.peerage/x").text(), "/.peerage/x 1", "a path of the host's own");
+}
+
+#[test]
 fn hostile_paths_never_leave_the_root() {
     let origin = minutes();
     let peer = Setup::of(&origin).start();

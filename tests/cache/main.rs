@@ -9,6 +9,9 @@
 mod base;
 mod client;
 mod conditions;
+mod crash;
+mod damage;
+mod disks;
 mod faults;
 mod freshness;
 #[path = "../serve/harness.rs"]
@@ -21,5 +24,6 @@ mod origins;
 mod peer;
 mod stale;
 mod storage;
+mod tls;
 mod vary;
 mod waiters;

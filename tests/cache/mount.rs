@@ -30,11 +30,11 @@ pub fn is_possible(line: &str) -> bool {
     match output {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
-            println!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
+            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr).trim());
             false
         }
         Err(error) => {
-            println!("skipped: unshare: {error}");
+            eprintln!("skipped: unshare: {error}");
             false
         }
     }

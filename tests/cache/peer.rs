@@ -187,8 +187,9 @@ impl Peer {
             launch(&self.setup, self.directory.path());
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// What is run before from the next start on.
+    pub fn set_before(&mut self, line: &str) {
+        self.setup.before = line.to_owned();
     }
 
     /// What it said since this was last asked.
