@@ -1,0 +1,245 @@
+//! How origins are reached: fail-over, connections, what they are sent, how long they may take.
+//!
+//! Not here: TLS (`tls`), answers that are no answers (`faults`).
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::base::minutes;
+use crate::client::Pending;
+use crate::harness::await_true;
+use crate::origin::Origin;
+use crate::peer::Setup;
+
+#[test]
+fn another_address_takes_over_and_the_first_comes_back() {
+    let (mut first, mut second) = (minutes(), minutes());
+    let peer = Setup::at(&[first.address, second.address])
+        .origin("failures_max = 1\ndown_min = \"100 ms\"\ndown_max = \"200 ms\"")
+        .start();
+    for number in 0..10 {
+        assert_eq!(peer.get(&format!("/both/{number}")).status, 200);
+    }
+    first.stop();
+    for number in 0..10 {
+        assert_eq!(peer.get(&format!("/second/{number}")).status, 200);
+    }
+    assert!(second.total() >= 10);
+    second.stop();
+    for number in 0..3 {
+        assert_eq!(peer.get(&format!("/none/{number}")).status, 502);
+    }
+    assert!(peer.metric("peerage_origin_refusals_total") >= 3.0);
+    first.restart();
+    await_true(20, "the first to be tried again", || peer.get("/again").status == 200);
+    assert_eq!(peer.get("/both/1").status, 200);
+}
+
+#[test]
+fn an_address_that_closes_without_an_answer_is_passed_over() {
+    let bad = Origin::start(|exchange| exchange.close());
+    let good = minutes();
+    let peer = Setup::at(&[bad.address, good.address])
+        .origin("failures_max = 3\ndown_min = \"1 min\"\ndown_max = \"1 min\"")
+        .start();
+    let all: Vec<u16> = (0..20).map(|number| peer.get(&format!("/{number}")).status).collect();
+    let failed = all.iter().filter(|status| **status == 502).count();
+    assert!(failed <= 3 && all[failed..].iter().all(|status| *status == 200), "{all:?}");
+}
+
+#[test]
+fn the_host_field_is_the_configured_one() {
+    let origin = minutes();
+    let ask = "GET /a HTTP/1.1\r\nHost: www.a.example\r\n\r\n";
+    let peer = Setup::of(&origin).start();
+    assert_eq!(peer.raw(ask).status, 200);
+    assert_eq!(origin.last_field("host"), "a.example");
+    drop(peer);
+    let peer = Setup::of(&origin).origin("host_header = \"images.example:8080\"").start();
+    assert_eq!(peer.raw(ask).status, 200);
+    assert_eq!(origin.last_field("host"), "images.example:8080");
+}
+
+#[test]
+fn fields_of_one_hop_are_not_passed_on() {
+    let origin = Origin::start(|exchange| {
+        exchange.answer(
+            "Cache-Control: max-age=60\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+             Surrogate-Key: a b\r\nCache-Tag: c\r\nX-End: 1\r\n",
+            "body",
+        );
+    });
+    let peer = Setup::of(&origin).start();
+    let fields = "Connection: X-Mine, Keep-Alive\r\nX-Mine: 1\r\nTE: trailers\r\nUpgrade: x\r\n\
+                  X-End: 2\r\nProxy-Authorization: x\r\n";
+    let miss = peer.get_with("/a", fields);
+    let hit = peer.await_hit("/a");
+    for reply in [miss, hit] {
+        assert_eq!(reply.field("x-end"), "1");
+        for name in ["x-hop", "keep-alive", "surrogate-key", "cache-tag"] {
+            assert_eq!(reply.field(name), "", "{name}");
+        }
+    }
+    assert_eq!(origin.last_field("x-end"), "2");
+    for name in ["x-mine", "te", "upgrade", "proxy-authorization", "keep-alive"] {
+        assert_eq!(origin.last_field(name), "", "{name}");
+    }
+    assert!(origin.last_field("via").contains("peerage"), "{:?}", origin.heads());
+}
+
+#[test]
+fn a_request_that_went_in_a_circle_is_refused() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).cache("name = \"box-1\"").start();
+    let reply = peer.get_with("/a", "Via: 1.1 other, 1.1 box-1\r\n");
+    assert_eq!((reply.status, origin.total()), (502, 0));
+    assert_eq!(peer.metric("peerage_cache_loops_total"), 1.0);
+    assert_eq!(peer.get_with("/a", "Via: 1.1 other\r\n").status, 200);
+}
+
+#[test]
+fn connections_are_kept_and_given_up_in_time() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).origin("idle_timeout = \"2 s\"").start();
+    for number in 0..20 {
+        assert_eq!(peer.get(&format!("/{number}")).status, 200);
+    }
+    // One may have been idle for too long on a machine with much else to do.
+    assert!(origin.connections() < 5, "{}", origin.connections());
+    await_true(20, "idle connections to be closed", || origin.open() == 0);
+    assert_eq!(peer.get("/later").status, 200);
+}
+
+#[test]
+fn connections_are_replaced_after_so_many_requests() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).origin("requests_per_connection = 5").start();
+    for number in 0..20 {
+        assert_eq!(peer.get(&format!("/{number}")).status, 200);
+    }
+    assert!(origin.connections() >= 4, "{}", origin.connections());
+}
+
+#[test]
+fn connections_are_bounded_and_the_rest_waits() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let opened = Arc::clone(&gate);
+    let origin = Origin::start(move |exchange| {
+        exchange.wait(|| gate.load(Ordering::SeqCst));
+        exchange.answer("Cache-Control: max-age=60\r\n", "body");
+    });
+    let peer = Setup::of(&origin).origin("connections_max = 3\nidle_max = 3").start();
+    let all: Vec<Pending> = (0..20).map(|number| peer.ask(&format!("/{number}"))).collect();
+    await_true(20, "three requests", || origin.total() == 3);
+    opened.store(true, Ordering::SeqCst);
+    for pending in all {
+        assert_eq!(pending.finish().status, 200);
+    }
+    assert_eq!((origin.open_most(), origin.total()), (3, 20));
+}
+
+#[test]
+fn more_than_may_wait_are_refused_at_once() {
+    let origin = Origin::start(|exchange| exchange.wait_close());
+    let peer = Setup::of(&origin)
+        .origin("connections_max = 1\nidle_max = 1\nwaiters_max = 2\nwait_timeout = \"1 s\"")
+        .start();
+    let all: Vec<Pending> = (0..6).map(|number| peer.ask(&format!("/{number}"))).collect();
+    let mut statuses: Vec<u16> = all.into_iter().skip(1).map(|ask| ask.finish().status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [503, 503, 503, 504, 504]);
+}
+
+#[test]
+fn an_origin_that_takes_no_connections_times_out() {
+    // A queue for one, which is full, drops what else knocks.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut knocking = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        knocking.push(stream);
+        assert!(knocking.len() < 100);
+    }
+    let peer = Setup::at(&[address]).origin("connect_timeout = \"300 ms\"").start();
+    let reply = peer.get("/a");
+    assert!(matches!(reply.status, 502 | 504), "{}", reply.head);
+    assert!(peer.errors("timeout_connect") >= 1.0, "the metric counts it");
+}
+
+#[test]
+fn an_origin_that_refuses_connections_is_counted() {
+    let mut origin = minutes();
+    origin.stop();
+    let peer = Setup::of(&origin).start();
+    assert_eq!(peer.get("/a").status, 502);
+    assert!(peer.metric("peerage_origin_refusals_total") >= 1.0);
+    assert!(peer.errors("connect") >= 1.0, "the metric counts it");
+}
+
+#[test]
+fn an_origin_that_does_not_answer_times_out() {
+    let origin = Origin::start(|exchange| match &*exchange.target {
+        "/head" => {
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Le");
+            exchange.wait_close();
+        }
+        "/body" => {
+            exchange.send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n");
+            exchange.send("Content-Length: 10\r\n\r\nhalf");
+            exchange.wait_close();
+        }
+        "/never" => exchange.wait_close(),
+        _ => exchange.answer("Cache-Control: max-age=60\r\n", "body"),
+    });
+    let peer = Setup::of(&origin)
+        .origin("first_byte_timeout = \"300 ms\"\nbetween_bytes_timeout = \"300 ms\"")
+        .start();
+    for target in ["/never", "/head"] {
+        let before = peer.errors("timeout_first_byte");
+        assert_eq!(peer.get(target).status, 504, "{target}");
+        assert_eq!(peer.errors("timeout_first_byte"), before + 1.0, "{target}");
+    }
+    let reply = peer.get("/body");
+    assert_eq!((reply.status, reply.is_whole, &reply.body[..]), (200, false, &b"half"[..]));
+    assert_eq!(peer.errors("timeout_between_bytes"), 1.0);
+    assert_eq!(peer.metric("peerage_cache_cut_short_total"), 1.0);
+    assert_eq!(peer.get("/else").status, 200);
+    peer.await_hit("/else");
+    assert_eq!(peer.files(), [peer.file("else")]);
+}
+
+#[test]
+fn redirects_lead_back_to_where_they_came_from() {
+    let origin = Origin::start(|exchange| {
+        let there = exchange.field("X-There").to_owned();
+        let location = match &*exchange.target {
+            "/origin" => format!("http://{there}/x?y"),
+            "/host" => "http://a.example/x".to_owned(),
+            "/other" => "http://b.example/x".to_owned(),
+            _ => "/x".to_owned(),
+        };
+        let fields = format!("Location: {location}\r\nCache-Control: max-age=60\r\n");
+        exchange.answer_with(302, &fields, "");
+    });
+    let peer = Setup::of(&origin).start();
+    let there = format!("X-There: {}\r\n", origin.address);
+    for (target, location) in [
+        ("/origin", "http://a.example/x?y"),
+        ("/host", "http://a.example/x"),
+        ("/other", "http://b.example/x"),
+        ("/relative", "/x"),
+    ] {
+        for _ in 0..2 {
+            let reply = peer.get_with(target, &there);
+            assert_eq!((reply.status, reply.field("location")), (302, location), "{target}");
+        }
+        assert_eq!(origin.count(target), 1, "{target} is kept");
+    }
+    assert_eq!(origin.count("/x"), 0, "nobody follows them here");
+}

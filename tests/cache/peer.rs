@@ -1,0 +1,305 @@
+//! A daemon of the test's own with an origin, which can be killed and started again on its tree.
+//!
+//! Not here: daemons without an origin (`harness`), what is expected (the modules beside).
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{Pending, Reply};
+use crate::harness::{admin, await_true};
+use crate::origin::Origin;
+
+/// What a daemon is started with.
+pub struct Setup {
+    workers: usize,
+    /// Lines for `[server]`, `[tree]`, `[cache]`.
+    pub server: String,
+    pub tree: String,
+    pub cache: String,
+    /// Lines for `[host.origin]`.
+    pub origin: String,
+    /// Further tables of the host.
+    pub host: String,
+    /// Run by a shell with the tree's root as `$1` before the daemon takes its place.
+    pub before: String,
+}
+
+impl Setup {
+    /// In front of `origin`.
+    pub fn of(origin: &Origin) -> Self {
+        Self::at(&[origin.address])
+    }
+
+    /// In front of an origin with these addresses.
+    pub fn at(addresses: &[SocketAddr]) -> Self {
+        let addresses: Vec<String> =
+            addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        Self {
+            workers: 1,
+            server: String::new(),
+            tree: String::new(),
+            cache: String::new(),
+            origin: format!("addresses = [{}]", addresses.join(", ")),
+            host: String::new(),
+            before: String::new(),
+        }
+    }
+
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server = lines.to_owned();
+        self
+    }
+
+    pub fn tree(mut self, lines: &str) -> Self {
+        self.tree = lines.to_owned();
+        self
+    }
+
+    pub fn cache(mut self, lines: &str) -> Self {
+        self.cache = lines.to_owned();
+        self
+    }
+
+    /// Further lines for `[host.origin]`.
+    pub fn origin(mut self, lines: &str) -> Self {
+        self.origin = format!("{}\n{lines}", self.origin);
+        self
+    }
+
+    /// One `[[host.freshness]]` table for all paths that match `pattern`.
+    pub fn rule(mut self, pattern: &str, lines: &str) -> Self {
+        self.host += &format!("[[host.freshness]]\npath = \"{pattern}\"\n{lines}\n");
+        self
+    }
+
+    /// A shell's line to run before, in a mount namespace of the daemon's own.
+    pub fn before(mut self, line: &str) -> Self {
+        self.before = line.to_owned();
+        self
+    }
+
+    pub fn start(self) -> Peer {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(directory.path().join("tree")).unwrap();
+        self.start_in(directory)
+    }
+
+    /// The same in a directory that is prepared already.
+    pub fn start_in(self, directory: tempfile::TempDir) -> Peer {
+        let (child, address, admin, said) = launch(&self, directory.path());
+        Peer { child, address, admin, said, directory, setup: self }
+    }
+}
+
+/// A running daemon; ended with the value.
+pub struct Peer {
+    child: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    pub directory: tempfile::TempDir,
+    said: crossbeam_channel::Receiver<String>,
+    setup: Setup,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+type Launched = (Child, SocketAddr, SocketAddr, crossbeam_channel::Receiver<String>);
+
+fn launch(setup: &Setup, directory: &Path) -> Launched {
+    let mut seen = Vec::new();
+    // The port of the admin pages is free when it is chosen, and another test may be quicker.
+    for _ in 0..5 {
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut child = spawn(setup, directory, admin);
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        seen.clear();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { break None };
+            if let Some((_, url)) = line.split_once(" at http://") {
+                break Some(url.trim_end_matches('/').parse().unwrap());
+            }
+            seen.push(line);
+        };
+        let Some(address) = address else {
+            drop(child.wait());
+            continue;
+        };
+        // Somebody must read on, or the daemon blocks at a full pipe.
+        let (sender, said) = crossbeam_channel::bounded(10_000);
+        seen.into_iter().for_each(|line| drop(sender.try_send(line)));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                drop(sender.try_send(line));
+            }
+        });
+        return (child, address, admin, said);
+    }
+    panic!("it ended: {seen:?}");
+}
+
+fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
+    let Setup { workers, server, tree, cache, origin, host, before } = setup;
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {workers}\n{server}\n\
+         [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"\"\n\
+         [tree]\nroot = \"tree\"\n{tree}\n[cache]\nfree_bytes_min = 0\n{cache}\n\
+         [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n\
+         [host.origin]\n{origin}\n{host}\n"
+    );
+    let file = directory.join("peerage.toml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = if before.is_empty() {
+        Command::new(env!("CARGO_BIN_EXE_peerage"))
+    } else {
+        let mut command = crate::mount::namespace();
+        let line = format!("{before} && shift && exec \"$@\"");
+        command.args(["sh", "-c", &line, "sh"]).arg(directory.join("tree"));
+        command.arg(env!("CARGO_BIN_EXE_peerage"));
+        command
+    };
+    command.args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+impl Peer {
+    /// Ends it at once (SIGKILL), if it has not ended.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Starts it again on the same tree.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.child, self.address, self.admin, self.said) =
+            launch(&self.setup, self.directory.path());
+    }
+
+    /// What is run before from the next start on.
+    pub fn set_before(&mut self, line: &str) {
+        self.setup.before = line.to_owned();
+    }
+
+    /// What it said since this was last asked.
+    pub fn said(&self) -> Vec<String> {
+        self.said.try_iter().collect()
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("tree")
+    }
+
+    /// A file of the host.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.root().join("a.example").join(name)
+    }
+
+    /// Sends a GET with further field lines (each with its CR LF).
+    pub fn ask_with(&self, target: &str, fields: &str) -> Pending {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n");
+        Pending::send(self.address, &text)
+    }
+
+    pub fn ask(&self, target: &str) -> Pending {
+        self.ask_with(target, "")
+    }
+
+    pub fn get_with(&self, target: &str, fields: &str) -> Reply {
+        self.ask_with(target, fields).finish()
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        self.get_with(target, "")
+    }
+
+    pub fn head(&self, target: &str) -> Reply {
+        let text = format!("HEAD {target} HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        Pending::send(self.address, &text).finish()
+    }
+
+    /// Sends `text` and reads one answer.
+    pub fn raw(&self, text: &str) -> Reply {
+        Pending::send(self.address, text).finish()
+    }
+
+    /// Asks until what is stored answers, which is the case a moment after it was fetched.
+    pub fn await_hit_with(&self, target: &str, fields: &str) -> Reply {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let reply = self.get_with(target, fields);
+            if reply.is_hit() {
+                return reply;
+            }
+            assert!(Instant::now() < end, "{target} is no hit: {}", reply.head);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn await_hit(&self, target: &str) -> Reply {
+        self.await_hit_with(target, "")
+    }
+
+    /// All metrics, by name with labels.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = admin(self.admin, "/-/metrics");
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        body.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    pub fn metric(&self, name: &str) -> f64 {
+        self.metrics().get(name).copied().unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// How many answers of origins failed in this way.
+    pub fn errors(&self, kind: &str) -> f64 {
+        self.metric(&format!("peerage_origin_errors_total{{kind=\"{kind}\"}}"))
+    }
+
+    /// Waits until nothing is left in the directory of temporary files.
+    pub fn await_tidy(&self) {
+        await_true(20, "the temporary files to go", || self.temporaries().is_empty());
+    }
+
+    /// The files that are being written.
+    pub fn temporaries(&self) -> Vec<PathBuf> {
+        files_below(&self.root().join(".peerage"))
+    }
+
+    /// The files of all hosts.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = files_below(&self.root());
+        files.retain(|file| !file.starts_with(self.root().join(".peerage")));
+        files
+    }
+}
+
+/// Every file below `directory`, sorted.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let Ok(entries) = std::fs::read_dir(directory) else { return files };
+    for entry in entries.map_while(Result::ok) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files.extend(files_below(&entry.path())),
+            Ok(_) => files.push(entry.path()),
+            Err(_) => {}
+        }
+    }
+    files.sort();
+    files
+}
