@@ -216,6 +216,11 @@ impl Peer {
         self.ask_with(target, "")
     }
 
+    /// The same with the last request of its connection.
+    pub fn ask_last(&self, target: &str) -> Pending {
+        self.ask_with(target, "Connection: close\r\n")
+    }
+
     pub fn get_with(&self, target: &str, fields: &str) -> Reply {
         self.ask_with(target, fields).finish()
     }

@@ -141,6 +141,35 @@ fn a_slow_waiter_does_not_slow_the_others() {
 }
 
 #[test]
+fn a_fetch_that_was_held_up_goes_on() {
+    // Nothing of it is stored, so that its bytes have nowhere to go while nobody reads them.
+    const LEN: usize = 60 << 20;
+    let body = pattern(LEN, 5);
+    let sent = body.clone();
+    let origin = Origin::start(move |exchange| exchange.answer(LONG, &sent));
+    for workers in [1, 2] {
+        let peer =
+            Setup::of(&origin).workers(workers).cache("object_bytes_max = \"1 MiB\"").start();
+        for number in 0..2 {
+            let target = format!("/{workers}/{number}");
+            let mut one = peer.ask(&target);
+            one.await_head();
+            let other = peer.ask(&target);
+            let received = || peer.metric("peerage_origin_bytes_total");
+            let mut before = received();
+            await_true(20, "the daemon to have enough", || {
+                std::thread::sleep(Duration::from_millis(300));
+                std::mem::replace(&mut before, received()) == before
+            });
+            let others = std::thread::spawn(move || other.finish());
+            for reply in [one.finish(), others.join().unwrap()] {
+                assert!(reply.is_whole && reply.body == body, "{}", reply.head);
+            }
+        }
+    }
+}
+
+#[test]
 fn who_leaves_does_not_end_the_fetch() {
     for chunks in [false, true] {
         let (origin, gate, body) = halves(100_000, chunks, LONG);
@@ -231,7 +260,7 @@ fn an_origin_that_dies_in_the_middle_leaves_nothing() {
         let reply = peer.get("/a");
         assert!(reply.is_whole && reply.body == body, "{}", reply.head);
         assert!(peer.await_hit("/a").body == body);
-        assert_eq!(origin.count("/a"), 2);
+        assert!(origin.count("/a") >= 2);
     }
 }
 
