@@ -181,19 +181,14 @@ impl Crew {
         listeners: Vec<Vec<TcpListener>>,
     ) -> Result<Self, StartError> {
         let root = &config.tree.root;
-        let settings = Settings::with_origins(config);
-        let settings = Arc::new(settings.map_err(|problem| StartError(problem.to_string()))?);
+        let settings = settings(config)?;
         let tree_state = Arc::new(TreeState::default());
         let tree_counters = Arc::new(TreeCounters::default());
         let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        if !settings.origins.is_empty() {
-            keep_memory();
-        }
-        let stores = (!settings.origins.is_empty()).then(store_queue);
-        let (store, store_inbox) = stores.unzip();
-        let queues: io::Result<Vec<_>> = cores.iter().map(|_| worker_queues()).collect();
+        let (store, inbox) = (!settings.origins.is_empty()).then(store_queue).unzip();
+        let queues = cores.iter().map(|_| worker_queues()).collect::<io::Result<Vec<_>>>();
         let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
         let (hash_seed, name_seed) = (random_seed(), random_seed());
@@ -234,7 +229,7 @@ impl Crew {
             workers.clone(),
             store.clone().map(|store| (store, Arc::clone(&presence))),
         );
-        let storage = match store_inbox {
+        let storage = match inbox {
             None => None,
             Some(inbox) => {
                 let lines = Lines::new(workers.clone(), peers, control.clone());
@@ -301,6 +296,16 @@ impl Crew {
             .for_each(|thread| drop(thread.join()));
         result.map_err(StartError)
     }
+}
+
+/// The settings, origins looked up.
+fn settings(config: &Config) -> Result<Arc<Settings>, StartError> {
+    let settings = Settings::with_origins(config);
+    let settings = settings.map_err(|problem| StartError(problem.to_string()))?;
+    if !settings.origins.is_empty() {
+        keep_memory();
+    }
+    Ok(Arc::new(settings))
 }
 
 /// Who stores in the tree.

@@ -168,6 +168,8 @@ fn copies_with_their_attributes_are_as_good_as_the_files() {
         .args([one.file("a.png"), other.file("a.png")])
         .status();
     assert!(copied.unwrap().success());
+    // Within this a change of the tree shows.
+    std::thread::sleep(Duration::from_millis(100));
     let reply = other.await_hit("/a.png");
     assert!(reply.body == body_of("/a.png"));
     assert_eq!(reply.field("content-type"), "image/png");

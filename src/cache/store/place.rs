@@ -74,7 +74,8 @@ impl<D: Disk> Store<D> {
                 Err(error) => return Err(error.into()),
             }
             match self.disk.make_directory(parent) {
-                Ok(()) | Err(DiskError::Exists) => {}
+                // A request for the directory's own name must find out that it is one.
+                Ok(()) | Err(DiskError::Exists) => self.options.presence.insert(parent),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -16,6 +16,7 @@ use crate::sys::socket::peer_address;
 use crate::sys::uring::{Errno, Socket};
 
 use super::conn::{Connection, Descriptor, Doing, Stream};
+use super::fetch::Next;
 use super::{ByAddress, FromWorker, Shared, Worker};
 
 /// Listeners and limits.
@@ -170,6 +171,9 @@ impl Worker {
         let shared = &mut self.shared;
         if let Some(Stream::Follow(stream)) = &conn.stream {
             stream.follow.leave(id);
+        }
+        if let Some(Next::Join(follow)) = &conn.next {
+            follow.leave(id);
         }
         if conn.is_receiving || conn.doing != Doing::Reading {
             shared.ring.close(conn.socket);

@@ -293,7 +293,6 @@ impl Shared {
         if let Some(follow) = self.fetches.find(key) {
             if follow.answer().is_some_and(|answer| is_for(&answer.record, wanted.fields)) {
                 self.counters.cache.misses.add(1);
-                self.counters.cache.coalesced.add(1);
                 return Ok(Resolved::Follow(follow));
             }
             if let Some(waiter) = wanted.waiter {
@@ -426,8 +425,23 @@ impl Shared {
         follow: &Rc<Follow>,
         out: &mut Outgoing,
     ) -> Answer {
+        let answer = self.begin_follow(id, conn, request, follow, out);
+        if answer == Answer::Done {
+            follow.leave(id);
+        }
+        answer
+    }
+
+    fn begin_follow(
+        &mut self,
+        id: Key,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        follow: &Rc<Follow>,
+        out: &mut Outgoing,
+    ) -> Answer {
         let Some(answer) = follow.answer() else { return Answer::Waits };
-        let is_asker = follow.asker == Some(id);
+        let is_asker = follow.asker == Some(id) && follow.is_sent.get();
         let line = if is_asker { &answer.cache_status } else { &answer.collapsed_status };
         let whole = answer.length.or_else(|| {
             // An answer that has come to its end is as long as it is.
@@ -445,6 +459,9 @@ impl Shared {
             }
             self.emit_status(conn, request, Status::BadGateway, false, out);
             return Answer::Done;
+        }
+        if !is_asker {
+            self.counters.cache.coalesced.add(1);
         }
         let record = &answer.record;
         let (from, until) = match whole {
@@ -508,7 +525,8 @@ impl Shared {
             date: &self.date,
             server_name: &settings.server_name,
             persistence,
-            head_only: true,
+            // A refusal has its own few words as body.
+            head_only: request.method == Method::Head || !matches!(plan, Plan::Refused(_)),
         };
         reply::emit(&plan, prepared, &self.boundary, &context, &mut HeadOnly(out.own()));
         self.counters.count_response(request.method, plan.status());

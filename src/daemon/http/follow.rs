@@ -75,8 +75,10 @@ pub struct Follow {
     pub key: Box<[u8]>,
     /// Its name at this worker.
     pub id: Key,
-    /// The connection whose request was sent to the origin.
+    /// The connection that asked first.
     pub asker: Option<Key>,
+    /// Whether its request was sent to the origin, not that of another worker's.
+    pub is_sent: Cell<bool>,
     inner: RefCell<Inner>,
 }
 
@@ -94,8 +96,6 @@ struct Inner {
     positions: HashMap<Key, u64>,
     /// Who waits for more of it.
     waiters: Vec<Key>,
-    /// How many have waited for its head.
-    joined: u64,
     file: Option<Arc<File>>,
     written: u64,
 }
@@ -126,23 +126,16 @@ impl Follow {
             memory: 0,
             positions: HashMap::new(),
             waiters: Vec::new(),
-            joined: 0,
             file: None,
             written: 0,
         };
-        Self { total, key, id, asker, inner: RefCell::new(inner) }
+        let is_sent = Cell::new(false);
+        Self { total, key, id, asker, is_sent, inner: RefCell::new(inner) }
     }
 
     /// Has `conn` told when there is more.
     pub fn wait(&self, conn: Key) {
-        let mut inner = self.inner.borrow_mut();
-        inner.joined += u64::from(inner.answer.is_none());
-        inner.waiters.push(conn);
-    }
-
-    /// How many have waited for the head so far.
-    pub fn joined(&self) -> u64 {
-        self.inner.borrow().joined
+        self.inner.borrow_mut().waiters.push(conn);
     }
 
     /// Takes all who wait.
@@ -253,8 +246,8 @@ impl Follow {
         if inner.memory <= room && !is_tight {
             return;
         }
-        let slowest = inner.positions.values().copied().min().unwrap_or(inner.len);
         let written = if inner.file.is_some() { inner.written } else { 0 };
+        let slowest = inner.positions.values().copied().min().unwrap_or(inner.len);
         // While it may be joined, whoever joins needs the beginning: from the file, if not here.
         let free_until = if inner.is_open { written } else { slowest.max(written) };
         while inner.memory > room

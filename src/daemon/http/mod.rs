@@ -473,7 +473,12 @@ impl Worker {
             }
         }
         while let Some((id, next)) = self.shared.fetches.woken.pop_front() {
-            let Some(conn) = self.conns.find_mut(id) else { continue };
+            let Some(conn) = self.conns.find_mut(id) else {
+                if let Next::Join(follow) = next {
+                    follow.leave(id);
+                }
+                continue;
+            };
             match (conn.doing, next) {
                 (Doing::Waiting, next) => {
                     if !matches!(next, Next::More) {
@@ -489,6 +494,7 @@ impl Worker {
                     }
                     self.run_stream(id);
                 }
+                (_, Next::Join(follow)) => follow.leave(id),
                 _ => {}
             }
         }

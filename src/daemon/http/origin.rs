@@ -91,6 +91,8 @@ pub struct Origins {
     /// Origins whose pools have something to do.
     touched: Vec<Key>,
     pub bytes_received: u64,
+    /// What went wrong with connections, by kind, since it was last taken.
+    pub errors: [u64; Error::KINDS],
 }
 
 impl Origins {
@@ -104,6 +106,7 @@ impl Origins {
             events: VecDeque::new(),
             touched: Vec::new(),
             bytes_received: 0,
+            errors: [0; Error::KINDS],
         }
     }
 
@@ -587,6 +590,8 @@ impl Origins {
             self.end(tag, now, ring);
         }
         match failure {
+            // Behind a whole answer: the connection is closed already.
+            Some(error) if self.conns.find(tag).is_none() => self.errors[error.kind()] += 1,
             Some(error) => self.fail(tag, error, now, ring),
             None => self.receive(tag, ring),
         }
@@ -633,6 +638,7 @@ impl Origins {
     /// The connection is of no more use.
     fn fail(&mut self, tag: Key, error: Error, now: Instant, ring: &mut Ring) {
         let Some(conn) = self.conns.find_mut(tag) else { return };
+        self.errors[error.kind()] += 1;
         let (origin, id, request) = (conn.origin, conn.id, conn.request.take());
         let is_unanswered = matches!(error, Error::EarlyClose(Stage::FirstByte));
         if let Some(origin) = self.origins.find_mut(origin) {

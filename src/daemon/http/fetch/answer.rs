@@ -41,7 +41,6 @@ impl Fetches {
             Event::Body(_, pieces) => self.handle_body(key, pieces, context),
             Event::End(_) => self.handle_end(key, End::Complete, context),
             Event::Failed(_, error) => {
-                context.counters.cache.origin_errors[error.kind()].add(1);
                 self.handle_failure(key, status_of(error), context);
             }
             Event::Refused(_, refusal) => {
@@ -170,10 +169,7 @@ impl Fetches {
         if is_kept {
             self.passes.remove(&fetch.ask.key);
         }
-        let (follow, waiters) = (Rc::clone(&fetch.follow), fetch.follow.joined());
-        if is_shared && waiters > 1 {
-            context.counters.cache.coalesced.add(waiters - 1);
-        }
+        let follow = Rc::clone(&fetch.follow);
         for at in &fetch.remote {
             let verdict = Verdict::Streams(Arc::clone(&answer));
             let word = Word::Verdict { follow: at.follow, verdict, is_yours: at.is_asker };

@@ -8,14 +8,20 @@ use std::rc::Rc;
 use crate::cache::purge::{Purge, What};
 use crate::cache::record::{Record, split_tags};
 use crate::cache::store::Put;
-use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, PEER_QUEUE, STORE_BEHIND_BYTES_MAX};
+use crate::limits::{
+    FOLLOW_BYTES_MAX, FOLLOW_MEMORY_MAX, PASSES_MAX, PEER_QUEUE, STORE_BEHIND_BYTES_MAX,
+};
 use crate::stdx::num::{narrow, wide};
 use crate::stdx::slab::Key;
+use crate::time::Duration;
 
 use super::super::super::store::{FromStore, StoreId, ToStore};
 use super::super::follow::{End, Follow};
 use super::words::Word;
 use super::{Context, Fetches, Storing};
+
+/// How long a request may be under way that looked before a file was put in place.
+const RECENT: Duration = Duration::from_millis(200);
 
 impl Fetches {
     /// Hands what came to the store.
@@ -124,6 +130,7 @@ impl Fetches {
             FromStore::Stored { id, .. } => {
                 if let Some(key) = self.by_store.remove(&id.number) {
                     context.counters.cache.stored.add(1);
+                    self.note_recent(key);
                     self.close(key);
                 }
             }
@@ -141,11 +148,20 @@ impl Fetches {
         }
     }
 
+    /// It was put in place just now, unless a purge met it.
+    fn note_recent(&mut self, key: Key) {
+        let Some(fetch) = self.fetches.get(&key) else { return };
+        if !fetch.is_purged && self.recent.len() < PASSES_MAX {
+            let until = self.now.after(RECENT);
+            self.recent.insert(fetch.ask.key.clone(), until);
+        }
+    }
+
     /// Pauses or resumes a fetch by what is kept of it in memory.
     pub(super) fn check_pause(&mut self, key: Key, context: &mut Context<'_>) {
         let is_tight = self.memory.get() > FOLLOW_MEMORY_MAX;
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
-        fetch.follow.trim(is_tight);
+        fetch.follow.trim(is_tight || fetch.is_paused);
         let has_no_file = matches!(fetch.storing, Storing::No) || fetch.follow.file().is_none();
         if fetch.follow.is_open() && has_no_file && fetch.follow.memory() > FOLLOW_BYTES_MAX {
             // Who joins now could not be given the beginning for ever: nobody does any more, and
@@ -155,7 +171,7 @@ impl Fetches {
                 self.peers.tell(at.worker, Word::Unlist { follow: at.follow });
             }
             self.unlist(&follow);
-            follow.trim(is_tight);
+            follow.trim(true);
         }
         let Some(fetch) = self.fetches.get_mut(&key) else { return };
         let memory = fetch.follow.memory();
@@ -195,6 +211,7 @@ impl Fetches {
             self.kept.remove_where(|_, _| true, drop);
         }
         let is_tag = matches!(purge.what, What::Tag(_));
+        self.recent.retain(|key, _| !is_tag && !purge.matches(key));
         let keys: Vec<Key> = self
             .fetches
             .iter()

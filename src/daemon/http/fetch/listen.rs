@@ -21,9 +21,12 @@ impl Fetches {
             Verdict::Streams(answer) => {
                 let is_shared = answer.is_shared;
                 follow.set_answer(answer);
+                follow.is_sent.set(is_yours);
                 for conn in follow.take_waiters() {
                     let is_asker = is_yours && follow.asker == Some(conn);
                     let next = if is_shared || is_asker {
+                        // It needs all of it, from now on.
+                        follow.stand(conn, 0);
                         Next::Join(Rc::clone(&follow))
                     } else {
                         Next::Alone

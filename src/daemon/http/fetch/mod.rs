@@ -116,6 +116,8 @@ pub struct Fetches {
     passes: HashMap<Box<[u8]>, Instant>,
     /// Bodies that the store has to be told to give up.
     aborts: Vec<StoreId>,
+    /// Keys that were put in place a moment ago.
+    recent: HashMap<Box<[u8]>, Instant>,
     /// Fetches that wait until their bytes were taken.
     paused: Vec<Key>,
     /// Followed fetches of other workers that were told to pause.
@@ -150,6 +152,7 @@ impl Fetches {
             kept: Table::new(KEPT_MAX, random_seed()),
             passes: HashMap::new(),
             aborts: Vec::new(),
+            recent: HashMap::new(),
             paused: Vec::new(),
             full: Vec::new(),
             has_taken: false,
@@ -315,6 +318,12 @@ impl Fetches {
         if !ask.is_alone && self.answer_kept(from, follow, &ask, context) {
             return;
         }
+        // Whoever looked before the file was there has asked for what is there now; once.
+        if !ask.is_alone && ask.stored.is_none() && self.recent.remove(&ask.key).is_some() {
+            let word = Word::Verdict { follow, verdict: Verdict::Again, is_yours: false };
+            self.tell(from, word, context);
+            return;
+        }
         let local = if is_local {
             self.follows.find(follow).map(Rc::clone)
         } else {
@@ -414,6 +423,10 @@ impl Fetches {
         }
         let received = std::mem::take(&mut self.origins.bytes_received);
         context.counters.cache.origin_bytes.add(received);
+        let errors = std::mem::take(&mut self.origins.errors);
+        for (counter, count) in context.counters.cache.origin_errors.iter().zip(errors) {
+            counter.add(count);
+        }
         for key in std::mem::take(&mut self.unstored) {
             self.hand_over(key, context);
         }
@@ -422,7 +435,7 @@ impl Fetches {
         }
         for key in std::mem::take(&mut self.full) {
             let Some(follow) = self.follows.find(key).map(Rc::clone) else { continue };
-            follow.trim(false);
+            follow.trim(true);
             if follow.memory() > FOLLOW_BYTES_MAX / 2 {
                 self.full.push(key);
             } else {
@@ -469,6 +482,7 @@ impl Fetches {
             self.follows.remove(follow);
         }
         self.passes.retain(|_, until| context.now < *until);
+        self.recent.retain(|_, until| context.now < *until);
         self.work(context);
     }
 }
