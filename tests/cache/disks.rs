@@ -29,7 +29,7 @@ fn a_full_disk_means_passing_through() {
     let origin = sized();
     let peer = Setup::of(&origin).before(SMALL_DISK).start();
     for round in 0..2 {
-        for target in ["/1000", "/1000000", "/5000000", "/2000000", "/3000000", "/100"] {
+        for target in ["/1000", "/1000000", "/5000000", "/2000000", "/40000000", "/100"] {
             let size: usize = target[1..].parse().unwrap();
             let reply = peer.get(target);
             let is_right = reply.is_whole && reply.body == pattern(size, 8);

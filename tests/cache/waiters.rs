@@ -163,7 +163,9 @@ fn a_fetch_that_was_held_up_goes_on() {
             });
             let others = std::thread::spawn(move || other.finish());
             for reply in [one.finish(), others.join().unwrap()] {
-                assert!(reply.is_whole && reply.body == body, "{}", reply.head);
+                let len = reply.body.len();
+                assert!(reply.is_whole, "{workers} {number}: {len} bytes, {}", reply.head);
+                assert!(reply.body == body, "{workers} {number}: {len} other bytes");
             }
         }
     }

@@ -85,7 +85,7 @@ pub fn start_peerage(binary: &Path, dir: &Path, origin: u16, cpu: usize) -> Resu
         "[server]\nlisten = [\"127.0.0.1:{port}\"]\nworkers = 1\ncores = [{cpu}]\n\
          [tree]\nroot = \"{}\"\n\
          [limits]\nrequests_per_connection = 1000000\n\
-         [admin]\nlisten = \"127.0.0.1:{admin}\"\n[control]\nsocket = \"\"\n\
+         [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
          [control]\nsocket = \"\"\n\
          [[host]]\nname = \"{HOST}\"\n\
          [host.origin]\naddresses = [\"127.0.0.1:{origin}\"]\nidle_max = {ORIGIN_IDLE}\n\
