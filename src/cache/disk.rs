@@ -44,12 +44,6 @@ pub trait Disk {
     /// `NoAttributes` where it has none; as `set_head`.
     fn replace_head(&mut self, name: &[u8], head: &[u8]) -> Result<(), DiskError>;
 
-    /// What an open file takes up, in blocks of `BLOCK_BYTES`.
-    ///
-    /// # Errors
-    /// Those of the storage.
-    fn blocks(&mut self, file: &Self::File) -> Result<u32, DiskError>;
-
     /// A batch of calls is over: what was kept from one to the next is let go of.
     fn forget(&mut self) {}
 

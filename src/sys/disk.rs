@@ -141,14 +141,6 @@ impl Root {
         Ok(fsetxattr(file, ATTRIBUTE, value, XattrFlags::REPLACE)?)
     }
 
-    /// The bytes that an open file takes up.
-    ///
-    /// # Errors
-    /// Those of fstat(2).
-    pub fn size(&self, file: &File) -> io::Result<u64> {
-        Ok(taken(&fstat(file)?))
-    }
-
     /// What `name` is. Reading it needs the right to read the file.
     ///
     /// # Errors

@@ -159,11 +159,6 @@ impl Disk for MemoryDisk {
         }
     }
 
-    fn blocks(&mut self, file: &File) -> Result<u32, DiskError> {
-        self.call(false)?;
-        Ok(blocks(file))
-    }
-
     fn look(&mut self, name: &[u8]) -> Result<Found, DiskError> {
         self.call(false)?;
         Ok(match self.resolve(name)? {

@@ -56,7 +56,7 @@ use crate::limits::{STORE_OPEN_MAX, STORED_HEAD_BYTES_MAX};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::num::wide;
 
-use super::disk::{Disk, DiskError, Found};
+use super::disk::{BLOCK_BYTES, Disk, DiskError, Found};
 use super::inventory::{Inventory, NameHash};
 use super::presence::Presence;
 use super::tags::Tags;
@@ -546,7 +546,9 @@ impl<D: Disk> Store<D> {
             Err(DiskError::Full) if self.has_room() => return Err(NotStored::HeadTooLong),
             result => result?,
         }
-        let blocks = self.disk.blocks(&open.file)?;
+        // Where the file system keeps the head apart, it takes a block of its own.
+        let blocks = u32::try_from(open.written.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX);
+        let blocks = blocks.saturating_add(1);
         // Closed before it has its name: to who watches it comes whole, in one event.
         drop(open.file);
         let name = self.place(&open.temporary, &open.name)?;

@@ -9,7 +9,7 @@
 //! Not here: the fetch (`daemon::http::fetch`), writing the file (`daemon::store`).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_PIECES_MAX, FOLLOW_SEND_BYTES_MAX};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::num::{index, wide};
 use crate::stdx::slab::Key;
+
+use super::Map;
 
 /// The head of an answer, as all who follow it need it.
 #[derive(Debug)]
@@ -93,7 +95,7 @@ struct Inner {
     len: u64,
     memory: usize,
     /// Where those who are being sent it stand.
-    positions: HashMap<Key, u64>,
+    positions: Map<Key, u64>,
     /// Who waits for more of it.
     waiters: Vec<Key>,
     file: Option<Arc<File>>,
@@ -124,7 +126,7 @@ impl Follow {
             base: 0,
             len: 0,
             memory: 0,
-            positions: HashMap::new(),
+            positions: Map::default(),
             waiters: Vec::new(),
             file: None,
             written: 0,

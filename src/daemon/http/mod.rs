@@ -779,5 +779,8 @@ fn context<'a>(
     Context { ring, counters, settings, now, unix: date.seconds(), date: date.value() }
 }
 
+/// A map whose hash is seeded at random, since strangers choose what is looked for.
+type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+
 /// Connections of each address, where they are limited.
 type ByAddress = HashMap<IpAddr, usize>;

@@ -6,7 +6,7 @@
 //! a connection carries another request only after it was told the whole of the last one.
 //! Not here: what is fetched and why (`daemon::http::fetch`), protocol (`http::origin`).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::http::Method;
@@ -25,6 +25,7 @@ use crate::time::Instant;
 use crate::tls;
 
 use super::super::origins::OriginSettings;
+use super::Map;
 
 /// What became of a request.
 pub enum Event {
@@ -45,7 +46,7 @@ struct Origin {
     settings: Arc<OriginSettings>,
     tls: Option<tls::Options>,
     pool: Pool,
-    conns: HashMap<ConnId, Key>,
+    conns: Map<ConnId, Key>,
     /// Replaced by a reload: goes with its last request.
     is_retired: bool,
     requests: usize,
@@ -85,7 +86,7 @@ pub struct Origins {
     /// By the number in the settings.
     by_number: Vec<Key>,
     conns: Slab<Conn>,
-    requests: HashMap<RequestId, Request>,
+    requests: Map<RequestId, Request>,
     next_request: u64,
     pub events: VecDeque<Event>,
     /// Origins whose pools have something to do.
@@ -101,7 +102,7 @@ impl Origins {
             origins: Slab::new(usize::MAX),
             by_number: Vec::new(),
             conns: Slab::new(ORIGIN_SOCKETS_MAX),
-            requests: HashMap::new(),
+            requests: Map::default(),
             next_request: 0,
             events: VecDeque::new(),
             touched: Vec::new(),
@@ -181,7 +182,7 @@ impl Origins {
             pool: Pool::new(settings.addresses.len().max(1), settings.pool),
             settings: Arc::clone(settings),
             tls: settings.tls.as_ref().map(|(options, _)| options.for_thread()),
-            conns: HashMap::new(),
+            conns: Map::default(),
             is_retired,
             requests: 0,
         };

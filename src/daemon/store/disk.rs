@@ -51,10 +51,6 @@ impl Disk for TreeDisk {
         self.root.replace_attribute(file_name(name), head).map_err(|error| translate(&error))
     }
 
-    fn blocks(&mut self, file: &Arc<File>) -> Result<u32, DiskError> {
-        self.root.size(file).map(blocks).map_err(|error| translate(&error))
-    }
-
     fn forget(&mut self) {
         self.root.forget_parents();
     }

@@ -19,7 +19,7 @@ pub use request::status_line;
 pub use words::{Ask, Next, Word};
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -38,6 +38,7 @@ use super::super::counters::Counters;
 use super::super::settings::Settings;
 use super::super::store::{StoreId, ToStore};
 use super::super::topology::{Peers, StoreLine};
+use super::Map;
 use super::follow::{Answer, End, Follow, Renewal, Verdict};
 use super::origin::Origins;
 use request::{is_for, with_conditions};
@@ -105,19 +106,19 @@ pub struct Fetches {
     /// Names that were served since the store was last told.
     used: Vec<u64>,
     follows: Slab<Rc<Follow>>,
-    by_key: HashMap<Box<[u8]>, Key>,
-    fetches: HashMap<Key, Fetch>,
-    by_request: HashMap<RequestId, Key>,
-    by_store: HashMap<u64, Key>,
+    by_key: Map<Box<[u8]>, Key>,
+    fetches: Map<Key, Fetch>,
+    by_request: Map<RequestId, Key>,
+    by_store: Map<u64, Key>,
     next_store: u64,
     origins: Origins,
     kept: Table<Kept>,
     /// Keys whose answers are for those who ask only, and until when that is believed.
-    passes: HashMap<Box<[u8]>, Instant>,
+    passes: Map<Box<[u8]>, Instant>,
     /// Bodies that the store has to be told to give up.
     aborts: Vec<StoreId>,
     /// Keys that were put in place a moment ago.
-    recent: HashMap<Box<[u8]>, Instant>,
+    recent: Map<Box<[u8]>, Instant>,
     /// Fetches that wait until their bytes were taken.
     paused: Vec<Key>,
     /// Followed fetches of other workers that were told to pause.
@@ -143,16 +144,16 @@ impl Fetches {
             name_hash,
             used: Vec::new(),
             follows: Slab::new(FETCHES_MAX),
-            by_key: HashMap::new(),
-            fetches: HashMap::new(),
-            by_request: HashMap::new(),
-            by_store: HashMap::new(),
+            by_key: Map::default(),
+            fetches: Map::default(),
+            by_request: Map::default(),
+            by_store: Map::default(),
             next_store: 0,
             origins: Origins::new(),
             kept: Table::new(KEPT_MAX, random_seed()),
-            passes: HashMap::new(),
+            passes: Map::default(),
             aborts: Vec::new(),
-            recent: HashMap::new(),
+            recent: Map::default(),
             paused: Vec::new(),
             full: Vec::new(),
             has_taken: false,
