@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(code(root.create(b"tmp")), libc::EEXIST);
         root.write(&file, 0, [&b"hello "[..], b"", b"world"].into_iter()).unwrap();
         root.write(&file, 11, [&b"!"[..]].into_iter()).unwrap();
-        assert_eq!(root.look(b"tmp").unwrap(), Found::File(None, root.size(&file).unwrap()));
+        assert!(matches!(root.look(b"tmp").unwrap(), Found::File(None, _)));
         assert_eq!(code(root.replace_attribute(b"tmp", b"x")), libc::ENODATA);
         root.set_attribute(&file, b"head").unwrap();
         root.make_directory(b"a").unwrap();
