@@ -154,9 +154,9 @@ impl Watcher {
                 // poll(2) fails for want of memory only; the age bounds hold meanwhile.
                 self.end_watching("poll failed");
             }
-            let has_changed = self.handle_changes();
+            let is_own = self.handle_changes();
             self.check_reclaim();
-            if has_changed {
+            if is_own {
                 self.rest(inbox, doorbell);
             }
             if self.is_wanted && self.changes.is_none() && self.clock.now() >= self.next_try {
@@ -165,7 +165,7 @@ impl Watcher {
         }
     }
 
-    /// Changes come in crowds: a moment later many are read at once.
+    /// What the store does comes in crowds: a moment later much is read at once.
     fn rest(&self, inbox: &Receiver<ToTree>, doorbell: &Doorbell) {
         if inbox.is_empty() {
             // poll(2) fails for want of memory only; then there is no rest.
@@ -291,13 +291,13 @@ impl Watcher {
         self.root.join(OsStr::from_bytes(name.strip_prefix(b"/").unwrap_or(name)))
     }
 
-    /// Returns whether there were any.
+    /// Returns whether all there was were the store's own doings, of which workers know.
     fn handle_changes(&mut self) -> bool {
         let Some(changes) = &mut self.changes else { return false };
         let (paths, mut batch) = (&self.paths, Batch::default());
         let departures = self.departures.clone();
         // The two halves of a move follow each other.
-        let mut own_cookie = 0;
+        let (mut own_cookie, mut own) = (0, 0);
         let mut count = 0;
         let result = changes.read(|event| {
             count += 1;
@@ -307,6 +307,7 @@ impl Watcher {
             }
             if departures.as_ref() == Some(&event.watch) {
                 own_cookie = event.cookie;
+                own += 2;
                 return;
             }
             let is_own = event.cookie != 0 && event.cookie == own_cookie;
@@ -338,7 +339,7 @@ impl Watcher {
         } else if count > 0 {
             self.apply(batch);
         }
-        count > 0
+        own > 0 && count <= own
     }
 
     fn apply(&mut self, batch: Batch) {
