@@ -20,8 +20,9 @@ use crate::cache::record;
 use crate::config::Config;
 use crate::limits::{
     DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
+    STORE_OPEN_MAX,
 };
-use crate::stdx::num::index;
+use crate::stdx::num::{index, wide};
 use crate::sys::affinity;
 use crate::sys::clock::unix_seconds;
 use crate::sys::local::listen_at;
@@ -96,7 +97,9 @@ pub fn share(
     let spare = LISTEN_BACKLOG as usize * config.server.listen.len().max(1);
     let table = index(descriptors).saturating_sub(spare);
     let connections = config.limits.connections_per_worker.min(table.max(1));
-    let left = index(descriptors.saturating_sub(DESCRIPTORS_RESERVED)) / workers;
+    let has_origins = config.hosts.iter().any(|host| host.origin.is_some());
+    let store = if has_origins { wide(STORE_OPEN_MAX) } else { 0 };
+    let left = index(descriptors.saturating_sub(DESCRIPTORS_RESERVED + store)) / workers;
     let by_mappings = index(mappings / 100 * MAP_COUNT_PERCENT) / workers;
     let wanted = match config.tree.open_files_max {
         0 => by_mappings,

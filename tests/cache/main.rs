@@ -22,6 +22,7 @@ mod mount;
 mod origin;
 mod origins;
 mod peer;
+mod purge;
 mod stale;
 mod storage;
 mod tls;

@@ -152,9 +152,11 @@ fn launch(setup: &Setup, directory: &Path) -> Launched {
 
 fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
     let Setup { workers, server, tree, cache, origin, host, before } = setup;
+    let socket = directory.join("control.sock");
+    let socket = socket.display();
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {workers}\n{server}\n\
-         [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"\"\n\
+         [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"{socket}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n[cache]\nfree_bytes_min = 0\n{cache}\n\
          [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n\
          [host.origin]\n{origin}\n{host}\n"

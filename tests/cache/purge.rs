@@ -1,0 +1,182 @@
+//! Purges and eviction: what goes, what stays, and what is promised when the answer comes.
+//!
+//! Not here: the socket's protocol and rights (`tests/serve/control.rs`), names that match
+//! (`cache::purge`), the disk (`cache::store`).
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::minutes;
+use crate::harness::{await_true, put};
+use crate::origin::Origin;
+use crate::peer::{Peer, Setup};
+
+/// Says `command` on the control socket; the last line of the answer.
+fn order(peer: &Peer, command: &str) -> String {
+    let mut socket = UnixStream::connect(peer.directory.path().join("control.sock")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.write_all(format!("{command}\n").as_bytes()).unwrap();
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.lines().last().unwrap_or_default().to_owned()
+}
+
+fn fill(peer: &Peer, targets: &[&str]) {
+    for target in targets {
+        peer.get(target);
+        peer.await_hit(target);
+    }
+}
+
+#[test]
+fn each_kind_takes_what_it_means_and_leaves_what_was_put_there() {
+    let targets = ["/d/a.png", "/d/b.gif", "/d/e/c.png", "/f.png", "/f.png?q=1"];
+    for (command, gone) in [
+        ("url http://a.example/d/a.png", &targets[..1]),
+        ("url http://a.example/f.png", &targets[3..4]),
+        ("url http://a.example/f.png?q=1", &targets[4..]),
+        ("url http://a.example/d/a.png http://a.example/d/b.gif", &targets[..2]),
+        ("prefix http://a.example/d/", &targets[..3]),
+        ("host a.example", &targets[..]),
+        ("all", &targets[..]),
+    ] {
+        let origin = minutes();
+        let peer = Setup::of(&origin).workers(2).start();
+        fill(&peer, &targets);
+        put(&peer.file("d/hand.png"), b"by hand");
+        let answer = order(&peer, &format!("purge {command}"));
+        assert!(answer.starts_with(&format!("ok purged {} ", gone.len())), "{command}: {answer}");
+        for target in targets {
+            let expected = if gone.contains(&target) { 2 } else { 1 };
+            assert_eq!(peer.get(target).text(), format!("{target} {expected}"), "{command}");
+        }
+        assert_eq!(fs::read(peer.file("d/hand.png")).unwrap(), b"by hand");
+    }
+}
+
+#[test]
+fn tags_of_the_origin_name_what_goes() {
+    let origin = Origin::start(|exchange| {
+        let tag = if exchange.target.contains("red") { "red all" } else { "blue,all" };
+        let name = if tag.contains(',') { "Cache-Tag" } else { "Surrogate-Key" };
+        let body = format!("{} {}", exchange.target, exchange.number);
+        exchange.answer(&format!("{name}: {tag}\r\nCache-Control: max-age=60\r\n"), body);
+    });
+    let mut peer = Setup::of(&origin).workers(2).start();
+    fill(&peer, &["/red1", "/red2", "/blue"]);
+    assert_eq!(peer.get("/red1").field("surrogate-key"), "", "tags are not for clients");
+    assert!(order(&peer, "purge tag red").starts_with("ok purged 2 "));
+    assert_eq!(peer.get("/red1").text(), "/red1 2");
+    assert_eq!(peer.get("/blue").text(), "/blue 1");
+    fill(&peer, &["/red1", "/red2"]);
+    // The index is learnt from the tree.
+    peer.restart();
+    await_true(20, "the tree to be known", || peer.metric("peerage_store_known") >= 1.0);
+    assert!(order(&peer, "purge tag all").starts_with("ok purged 3 "));
+    assert_eq!(peer.get("/blue").text(), "/blue 2");
+}
+
+#[test]
+fn a_soft_purge_asks_the_origin_again_and_keeps_the_body() {
+    let origin = Origin::start(|exchange| {
+        let fields = "ETag: \"x\"\r\nCache-Control: max-age=60\r\n";
+        if exchange.field("if-none-match") == "\"x\"" {
+            exchange.confirm(fields);
+        } else {
+            exchange.answer(fields, "body");
+        }
+    });
+    let peer = Setup::of(&origin).workers(2).start();
+    fill(&peer, &["/a"]);
+    assert!(order(&peer, "purge soft url http://a.example/a").starts_with("ok purged 1 "));
+    assert_eq!(peer.get("/a").text(), "body");
+    assert_eq!((origin.count("/a"), &*origin.last_field("if-none-match")), (2, "\"x\""));
+}
+
+#[test]
+fn no_response_that_begins_after_the_answer_has_the_old_bytes() {
+    let version = Arc::new(AtomicU64::new(1));
+    let current = Arc::clone(&version);
+    let origin = Origin::start(move |exchange| {
+        let body = current.load(Ordering::SeqCst).to_string();
+        exchange.answer("Cache-Control: max-age=1000\r\n", body);
+    });
+    let peer = Setup::of(&origin).workers(2).start();
+    let (floor, is_over) = (AtomicU64::new(1), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut answers = 0;
+                    while !is_over.load(Ordering::SeqCst) {
+                        let least = floor.load(Ordering::SeqCst);
+                        let reply = peer.get("/a");
+                        let found: u64 = reply.text().parse().unwrap();
+                        assert!(found >= least, "{found} after the purge of {least} - 1");
+                        answers += 1;
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for round in 2..80 {
+            version.store(round, Ordering::SeqCst);
+            let answer = order(&peer, "purge url http://a.example/a");
+            assert!(answer.starts_with("ok purged "), "{answer}");
+            floor.store(round, Ordering::SeqCst);
+            // Between being fetched, put in place, open and hot.
+            std::thread::sleep(Duration::from_millis(round % 7));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let answers: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(answers > 100, "{answers} answers meanwhile");
+    });
+}
+
+#[test]
+fn a_fetch_under_way_is_sent_to_those_who_wait_and_not_stored() {
+    let gate = Arc::new(AtomicU64::new(0));
+    let opened = Arc::clone(&gate);
+    let origin = Origin::start(move |exchange| {
+        let number = exchange.number;
+        let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=1000\r\nContent-Length: 8\r\n\r\n";
+        exchange.send(format!("{head}old{number}"));
+        if number == 1 {
+            exchange.wait(|| opened.load(Ordering::SeqCst) > 0);
+        }
+        exchange.send("rest");
+    });
+    let peer = Setup::of(&origin).workers(2).start();
+    let mut waiting = peer.ask("/a");
+    waiting.await_bytes(4);
+    assert!(order(&peer, "purge url http://a.example/a").starts_with("ok purged 0 "));
+    assert_eq!(peer.get("/a").text(), "old2rest", "who comes later does not wait for it");
+    gate.store(1, Ordering::SeqCst);
+    assert_eq!(waiting.finish().text(), "old1rest");
+    assert_eq!(peer.await_hit("/a").text(), "old2rest");
+    assert_eq!(fs::read_to_string(peer.file("a")).unwrap(), "old2rest");
+}
+
+#[test]
+fn the_store_stays_below_its_bound() {
+    let origin = Origin::start(|exchange| {
+        exchange.answer("Cache-Control: max-age=1000\r\n", vec![b'x'; 20_000]);
+    });
+    let peer = Setup::of(&origin).cache("bytes_max = \"2 MiB\"").start();
+    put(&peer.file("hand"), &vec![b'y'; 20_000]);
+    for number in 0..400 {
+        assert_eq!(peer.get(&format!("/{number}")).body.len(), 20_000);
+    }
+    let bound = f64::from(2 << 20);
+    await_true(20, "the store to fit", || peer.metric("peerage_store_bytes") <= bound);
+    assert!(peer.metric("peerage_store_evictions_total") >= 200.0);
+    let left = peer.files().len();
+    assert!((20..120).contains(&left), "{left} files are left");
+    assert!(peer.file("hand").exists(), "what was put there is nobody's to evict");
+    assert_eq!(peer.await_hit("/399").body.len(), 20_000);
+}
