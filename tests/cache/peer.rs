@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::client::{Pending, Reply};
-use crate::harness::{admin, await_true};
+use crate::harness::{await_true, metrics};
 use crate::origin::Origin;
 
 /// What a daemon is started with.
@@ -260,13 +260,7 @@ impl Peer {
 
     /// All metrics, by name with labels.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
-        let text = admin(self.admin, "/-/metrics");
-        let (_, body) = text.split_once("\r\n\r\n").unwrap();
-        body.lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.rsplit_once(' '))
-            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-            .collect()
+        metrics(self.admin)
     }
 
     pub fn metric(&self, name: &str) -> f64 {

@@ -160,13 +160,7 @@ impl Daemon {
 
     /// All metrics, by name with labels.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
-        let text = admin(self.admin, "/-/metrics");
-        let (_, body) = text.split_once("\r\n\r\n").unwrap();
-        body.lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.rsplit_once(' '))
-            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
-            .collect()
+        metrics(self.admin)
     }
 }
 
@@ -175,6 +169,17 @@ pub fn put(path: &Path, bytes: &[u8]) {
     let temporary = path.with_extension("new-version");
     fs::write(&temporary, bytes).unwrap();
     fs::rename(temporary, path).unwrap();
+}
+
+/// All metrics of the daemon whose admin listener is at `address`, by name with labels.
+pub fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
+    let text = admin(address, "/-/metrics");
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    body.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
 }
 
 pub fn admin(address: SocketAddr, path: &str) -> String {

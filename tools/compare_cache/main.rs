@@ -17,6 +17,8 @@ mod cases;
 #[path = "../compare_static/document.rs"]
 mod document;
 mod measure;
+#[path = "../compare_static/nginx.rs"]
+mod nginx;
 mod origin;
 #[path = "../compare_static/process.rs"]
 mod process;

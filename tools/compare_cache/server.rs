@@ -13,9 +13,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::nginx::{self, Limits};
 use crate::origin::Objects;
 use crate::process::{Server, free_ports};
-use crate::sys;
 
 /// nginx as a cache, its cache in `dir`.
 pub fn start_nginx(binary: &Path, dir: &Path, origin: u16, cpu: usize) -> Result<Server> {
@@ -100,23 +100,8 @@ pub fn start_peerage(binary: &Path, dir: &Path, origin: u16, cpu: usize) -> Resu
 
 /// A configuration of nginx around the blocks `http`.
 pub fn nginx_conf(dir: &Path, cpu: usize, open_files: u64, http: &str) -> String {
-    let dir = dir.display();
-    let user = if sys::is_root() { "user root;\n" } else { "" };
-    let mask = format!("1{}", "0".repeat(cpu));
-    format!(
-        "{user}daemon off;\nmaster_process on;\nworker_processes 1;\n\
-         worker_cpu_affinity {mask};\nworker_rlimit_nofile {DESCRIPTORS};\n\
-         pid \"{dir}/nginx.pid\";\nerror_log \"{dir}/error.log\";\n\
-         events {{ worker_connections 8000; }}\n\
-         http {{\n\
-         types {{ }}\ndefault_type image/jpeg;\n\
-         access_log off;\nsendfile on;\ntcp_nopush on;\n\
-         open_file_cache max={open_files} inactive=60s;\n\
-         keepalive_requests 1000000;\n\
-         client_body_temp_path \"{dir}/t1\";\nproxy_temp_path \"{dir}/t2\";\n\
-         fastcgi_temp_path \"{dir}/t3\";\nuwsgi_temp_path \"{dir}/t4\";\n\
-         scgi_temp_path \"{dir}/t5\";\n{http}}}\n"
-    )
+    let limits = Limits { cpu, connections: 8_000, descriptors: DESCRIPTORS, open_files };
+    nginx::conf(dir, limits, http)
 }
 
 /// Host whose objects these are.

@@ -17,6 +17,7 @@
 mod cases;
 mod document;
 mod measure;
+mod nginx;
 mod process;
 mod random;
 mod report;

@@ -12,8 +12,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::nginx::{self, Limits};
 use crate::process::{Server, free_ports};
-use crate::sys;
 use crate::tree::{HOST, Tree};
 
 /// Starts nginx on `cpu`.
@@ -54,27 +54,13 @@ pub fn start_peerage(binary: &Path, workspace: &Path, tree: &Tree, cpu: usize) -
 }
 
 fn nginx_conf(dir: &Path, tree: &Tree, cpu: usize, port: u16, descriptors: u64) -> String {
-    let dir = dir.display();
     let root = tree.host_dir.display();
-    let user = if sys::is_root() { "user root;\n" } else { "" };
-    let mask = format!("1{}", "0".repeat(cpu));
-    let cache_max = open_file_cache_max(descriptors);
-    format!(
-        "{user}daemon off;\nmaster_process on;\nworker_processes 1;\n\
-         worker_cpu_affinity {mask};\nworker_rlimit_nofile {descriptors};\n\
-         pid \"{dir}/nginx.pid\";\nerror_log \"{dir}/error.log\";\n\
-         events {{ worker_connections 20000; }}\n\
-         http {{\n\
-         types {{ }}\ndefault_type image/jpeg;\n\
-         access_log off;\nsendfile on;\ntcp_nopush on;\n\
-         open_file_cache max={cache_max} inactive=60s;\n\
-         keepalive_requests 1000000;\n\
-         client_body_temp_path \"{dir}/t1\";\nproxy_temp_path \"{dir}/t2\";\n\
-         fastcgi_temp_path \"{dir}/t3\";\nuwsgi_temp_path \"{dir}/t4\";\n\
-         scgi_temp_path \"{dir}/t5\";\n\
-         server {{\nlisten 127.0.0.1:{port} backlog=4096;\nserver_name {HOST};\n\
-         root \"{root}\";\n}}\n}}\n"
-    )
+    let http = format!(
+        "server {{\nlisten 127.0.0.1:{port} backlog=4096;\nserver_name {HOST};\n\
+         root \"{root}\";\n}}\n"
+    );
+    let open_files = open_file_cache_max(descriptors);
+    nginx::conf(dir, Limits { cpu, connections: 20_000, descriptors, open_files }, &http)
 }
 
 /// nginx keeps a descriptor per cached file and answers 500 when it runs out of them, so the cache

@@ -68,6 +68,22 @@ struct Wanted<'a> {
 
 type Lines<'b> = ArrayVec<(&'b [u8], &'b [u8]), HEADERS_MAX>;
 
+/// Why the origin is asked, and what is known already.
+struct Cause {
+    /// What is stored, to be asked about by its validators.
+    stored: Option<Arc<Record>>,
+    fwd: Fwd,
+    /// The generation of the answer that told what the key varies by.
+    generation: Option<u64>,
+}
+
+impl Cause {
+    /// Nothing is stored that could be asked about.
+    const fn miss(fwd: Fwd, generation: Option<u64>) -> Self {
+        Self { stored: None, fwd, generation }
+    }
+}
+
 impl Shared {
     pub(super) fn resolve_cached(
         &mut self,
@@ -167,7 +183,7 @@ impl Shared {
                     let record = &answer.record;
                     return self.resolve_variant(request, place, wanted, key, record, settings);
                 }
-                self.fetch(request, place, wanted, key, None, Fwd::UriMiss, None)
+                self.fetch(request, place, wanted, key, Cause::miss(Fwd::UriMiss, None))
             }
         }
     }
@@ -207,12 +223,13 @@ impl Shared {
                 }
                 _ => {
                     let generation = Some(base.generation);
-                    self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
+                    let cause = Cause::miss(Fwd::VaryMiss, generation);
+                    self.fetch(request, place, wanted, &variant, cause)
                 }
             },
             Lookup::Absent(_) | Lookup::Directory => {
                 let generation = Some(base.generation);
-                self.fetch(request, place, wanted, &variant, None, Fwd::VaryMiss, generation)
+                self.fetch(request, place, wanted, &variant, Cause::miss(Fwd::VaryMiss, generation))
             }
         }
     }
@@ -246,8 +263,8 @@ impl Shared {
             Serve::Stale { why, .. } => {
                 if why == StaleWhy::Revalidating && self.fetches.find(key).is_none() {
                     let stored = Some(Arc::clone(record));
-                    let ask =
-                        self.ask_for(request, place, wanted, key, stored, Fwd::Stale, generation)?;
+                    let cause = Cause { stored, fwd: Fwd::Stale, generation };
+                    let ask = self.ask_for(request, place, wanted, key, cause)?;
                     let _begun: bool = self.begin_fetch(None, ask);
                 }
                 Ok(Resolved::Hit { version: Rc::clone(version), is_stale: true })
@@ -258,7 +275,7 @@ impl Shared {
                     Forward::Request => Fwd::Request,
                 };
                 let stored = Some(Arc::clone(record));
-                self.fetch(request, place, wanted, key, stored, fwd, generation)
+                self.fetch(request, place, wanted, key, Cause { stored, fwd, generation })
             }
             Serve::OnlyIfCached => Err(Status::GatewayTimeout),
             Serve::Miss | Serve::Pass => unreachable!("something is stored, and the method reads"),
@@ -266,19 +283,16 @@ impl Shared {
     }
 
     /// Waits for the fetch of `key` that there is, or begins one.
-    #[expect(clippy::too_many_arguments, reason = "a request, where it leads, and what is known")]
     fn fetch(
         &mut self,
         request: &Request<'_, '_>,
         place: &Place<'_>,
         wanted: &Wanted<'_>,
         key: &[u8],
-        stored: Option<Arc<Record>>,
-        fwd: Fwd,
-        generation: Option<u64>,
+        cause: Cause,
     ) -> Result<Resolved, Status> {
         let policy = &wanted.rule.policy;
-        let freshness = stored.as_ref().map(|record| &record.freshness);
+        let freshness = cause.stored.as_ref().map(|record| &record.freshness);
         let now = self.date.seconds();
         let plan = plan_serve(freshness, wanted.method, &wanted.control, now, policy);
         if plan == Serve::OnlyIfCached {
@@ -288,7 +302,7 @@ impl Shared {
             || request.present.authorization
             || self.fetches.is_pass(key, self.now);
         if is_alone {
-            return self.ask_alone(request, place, wanted, key, generation);
+            return self.ask_alone(request, place, wanted, key, cause.generation);
         }
         if let Some(follow) = self.fetches.find(key) {
             if follow.answer().is_some_and(|answer| is_for(&answer.record, wanted.fields)) {
@@ -304,7 +318,7 @@ impl Shared {
         }
         let Some(waiter) = wanted.waiter else { return Ok(Resolved::Waits) };
         self.counters.cache.misses.add(1);
-        let ask = self.ask_for(request, place, wanted, key, stored, fwd, generation)?;
+        let ask = self.ask_for(request, place, wanted, key, cause)?;
         self.begin_or_refuse(waiter, ask)
     }
 
@@ -330,7 +344,8 @@ impl Shared {
         let Some(waiter) = wanted.waiter else { return Ok(Resolved::Waits) };
         self.counters.cache.misses.add(1);
         self.counters.cache.passes.add(1);
-        let ask = self.ask_for(request, place, wanted, key, None, Fwd::Bypass, generation)?;
+        let ask =
+            self.ask_for(request, place, wanted, key, Cause::miss(Fwd::Bypass, generation))?;
         let may_store = ask.may_store && !key.is_empty();
         self.begin_or_refuse(waiter, Ask { is_alone: true, may_store, ..ask })
     }
@@ -355,16 +370,13 @@ impl Shared {
         self.fetches.ask(waiter, ask, &mut context)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request, where it leads, and what is known")]
     fn ask_for(
         &self,
         request: &Request<'_, '_>,
         place: &Place<'_>,
         wanted: &Wanted<'_>,
         key: &[u8],
-        stored: Option<Arc<Record>>,
-        fwd: Fwd,
-        generation: Option<u64>,
+        cause: Cause,
     ) -> Result<Ask, Status> {
         let settings = &self.settings;
         let origin = &settings.origins[place.origin];
@@ -405,13 +417,13 @@ impl Shared {
             key: key.into(),
             origin: Arc::clone(origin),
             request: bytes,
-            stored,
+            stored: cause.stored,
             policy: wanted.rule.policy,
             control: wanted.control,
-            generation,
+            generation: cause.generation,
             is_alone: false,
             may_store: true,
-            fwd,
+            fwd: cause.fwd,
             public: String::from_utf8_lossy(place.authority).into(),
         })
     }
