@@ -66,8 +66,8 @@ impl Histogram {
 pub struct Counters {
     /// By the hundreds digit of the status; place 0 is unused.
     pub by_class: [Counter; 6],
-    /// GET, HEAD, OPTIONS, other.
-    pub by_method: [Counter; 4],
+    /// In the order of `Method::NAMES`.
+    pub by_method: [Counter; Method::NAMES.len()],
     pub bytes_sent: Counter,
     pub accepts: Counter,
     pub connections: Counter,
@@ -118,7 +118,6 @@ pub struct CacheCounters {
     pub origin_errors: [Counter; Error::KINDS],
 }
 
-const METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "other"];
 const TIMEOUTS: [&str; 6] = ["idle", "header", "body", "send", "send_rate", "linger"];
 
 impl Counters {
@@ -222,7 +221,7 @@ pub fn expose(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
         out.sample("peerage_http_responses_total", &labels, count);
     }
     out.family("peerage_http_requests_total", Kind::Counter, "Requests answered, by method.");
-    for (place, method) in METHODS.iter().enumerate() {
+    for (place, method) in Method::NAMES.iter().enumerate() {
         let count = sum(&|worker| worker.by_method[place].value());
         out.sample("peerage_http_requests_total", &format!("method=\"{method}\""), count);
     }

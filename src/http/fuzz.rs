@@ -16,8 +16,8 @@ use arrayvec::ArrayVec;
 pub enum Found {
     /// A request, by its target.
     Request(String),
-    /// A request whose body was read over.
-    Held(Vec<u8>),
+    /// A request whose body is over: its head, and the body where it was kept.
+    Held(Vec<u8>, Vec<u8>),
     /// The client was asked for the body.
     Continue,
     /// The input was refused.
@@ -44,7 +44,7 @@ const OPTIONS: Options = Options {
 pub fn drive(input: &[u8], cuts: &[usize]) -> Vec<Found> {
     let now = Instant::default();
     let mut conn = Conn::new(now);
-    let (mut found, mut at) = (Vec::new(), 0);
+    let (mut found, mut at, mut body) = (Vec::new(), 0, Vec::new());
     for end in cuts.iter().copied().chain([input.len()]) {
         let end = end.clamp(at, input.len());
         loop {
@@ -52,8 +52,19 @@ pub fn drive(input: &[u8], cuts: &[usize]) -> Vec<Found> {
             let consumed = match conn.handle_input(now, &input[at..end], &mut space, &OPTIONS) {
                 Step::NeedMore => break,
                 Step::Consumed(consumed) => consumed,
-                Step::Continue(consumed) => {
-                    found.push(Found::Continue);
+                Step::Begun(request, consumed) => {
+                    if request.expects_continue {
+                        found.push(Found::Continue);
+                    }
+                    if request.method.is_change() {
+                        conn.keep_body();
+                    }
+                    consumed
+                }
+                Step::Data(range, consumed) => {
+                    assert!(!range.is_empty() && range.end <= consumed, "data is read");
+                    body.extend_from_slice(&input[at..end][range]);
+                    assert!(body.len() as u64 <= OPTIONS.body_bytes_max, "no more than allowed");
                     consumed
                 }
                 Step::Request(request, consumed) => {
@@ -64,7 +75,7 @@ pub fn drive(input: &[u8], cuts: &[usize]) -> Vec<Found> {
                 Step::Held(consumed) => {
                     let head = conn.take_held();
                     check_held(&head);
-                    found.push(Found::Held(head));
+                    found.push(Found::Held(head, std::mem::take(&mut body)));
                     consumed
                 }
                 Step::Refused(status) => {
@@ -74,7 +85,7 @@ pub fn drive(input: &[u8], cuts: &[usize]) -> Vec<Found> {
                 }
             };
             assert!(consumed <= end - at, "nothing is consumed beyond the input");
-            assert!(consumed > 0 || matches!(found.last(), Some(Found::Held(_))), "it goes on");
+            assert!(consumed > 0 || matches!(found.last(), Some(Found::Held(..))), "it goes on");
             at += consumed;
             conn.handle_next(now);
         }
@@ -244,6 +255,7 @@ fn check_passes(response: &origin::Response<'_, '_>) {
         via: "no-one",
         client_minor: 1,
         conditions: origin::Conditions::Client,
+        body_bytes: None,
     };
     let mut out = Vec::new();
     let written = origin::emit_request(&mut out, &request, response.end_to_end());

@@ -1,13 +1,14 @@
 //! One HTTP/1.1 connection of the server: where requests begin and end, and when to give up.
 //!
 //! Input: bytes as they arrive (`handle_input`, called until it needs more), what was sent, time.
-//! Output: one `Step` per call, acted on by the thread that owns the socket.
+//! Output: one `Step` per call, acted on by the thread that owns the socket; bytes of a body that
+//! is kept are ranges of the input, never copied.
 //! Owns: the position in a body, and the head of the request that the body belongs to, bounded by
 //! `header_bytes_max`.   Thread: any, pure.
 //! Invariants: no request is handed out before the one before it was answered; after `Refused` or
 //! a last response no further byte is read as a request; bodies are never taken for requests.
-//! Not here: files (`cache`), sockets (`daemon::http`), writing heads (`http::head`), the client
-//! side of a connection (`http::origin`).
+//! Not here: files (`cache`), sockets and which bodies are kept (`daemon::http`), writing heads
+//! (`http::head`), the client side of a connection (`http::origin`).
 //! Source: RFC 9112; RFC 9110.
 //! Differs from the house's shape: a request is returned by `handle_input` itself and points into
 //! the input, where `poll_*` would have to copy it.
@@ -29,6 +30,8 @@ pub mod target;
 pub use request::{Framing, Method, Request};
 pub use status::Status;
 
+use std::ops::Range;
+
 use crate::time::{Duration, Instant};
 
 use body::Body;
@@ -39,7 +42,7 @@ use request::{Head, HeadLimits, HeaderSpace};
 pub struct Options {
     /// Bounds on each request head.
     pub head: HeadLimits,
-    /// Longest request body that is read over; beyond: 413 and close.
+    /// Longest request body, whether it is kept or read over; beyond: 413 and close.
     pub body_bytes_max: u64,
     /// How long a connection may be idle between requests, or before the first; then it is closed.
     pub idle_timeout: Duration,
@@ -66,10 +69,14 @@ pub enum Step<'h, 'b> {
     /// A request of `consumed` bytes without a body: answer it, or put it off and offer the same
     /// bytes again.
     Request(Request<'h, 'b>, usize),
+    /// A request whose body follows, with a head of `consumed` bytes, which is held until the body
+    /// is over. The body is read over, unless `keep_body` is called before the next call. If the
+    /// request `expects_continue`, its client waits for `100 Continue`.
+    Begun(Request<'h, 'b>, usize),
+    /// Bytes of a body that is kept: that range of the input, of which `consumed` bytes were read.
+    Data(Range<usize>, usize),
     /// The body of a request is over after `consumed` bytes; take the request from `take_held`.
     Held(usize),
-    /// The client waits for `100 Continue` before it sends the body; `consumed` bytes are read.
-    Continue(usize),
     /// `consumed` bytes were read; call again with the rest.
     Consumed(usize),
     /// Answer with this status and close. The rest of the input is void.
@@ -101,8 +108,8 @@ enum Phase {
     Idle { since: Instant },
     /// Part of a head has arrived.
     Head { since: Instant },
-    /// Reading over a body.
-    Body { since: Instant, body: Body },
+    /// Reading a body: handing out its data, or over it.
+    Body { since: Instant, body: Body, is_kept: bool },
     /// A request is being answered. `progress` is the last time a byte was taken.
     Answer { since: Instant, progress: Instant, sent: u64 },
     /// The last response was sent, and the sending side closed; input is read over.
@@ -139,20 +146,26 @@ impl Conn {
             Phase::Linger { .. } if input.is_empty() => Step::NeedMore,
             Phase::Linger { .. } => Step::Consumed(input.len()),
             Phase::Idle { .. } | Phase::Head { .. } => self.read_head(now, input, space, options),
-            Phase::Body { body, .. } => {
-                if input.is_empty() {
-                    return Step::NeedMore;
-                }
-                match body.handle_input(input) {
-                    Err(status) => Step::Refused(status),
-                    Ok((consumed, false)) => Step::Consumed(consumed),
-                    Ok((consumed, true)) => {
-                        self.phase = Phase::Idle { since: now };
-                        Step::Held(consumed)
-                    }
-                }
-            }
+            Phase::Body { body, is_kept: true, .. } => match body.next_run(input) {
+                Err(status) => Step::Refused(status),
+                // Where the body is over as well, the next call finds it so.
+                Ok(run) if !run.data.is_empty() => Step::Data(run.data, run.taken),
+                Ok(run) if run.over => self.end_body(now, run.taken),
+                Ok(run) if run.taken == 0 => Step::NeedMore,
+                Ok(run) => Step::Consumed(run.taken),
+            },
+            Phase::Body { .. } if input.is_empty() => Step::NeedMore,
+            Phase::Body { body, .. } => match body.handle_input(input) {
+                Err(status) => Step::Refused(status),
+                Ok((consumed, false)) => Step::Consumed(consumed),
+                Ok((consumed, true)) => self.end_body(now, consumed),
+            },
         }
+    }
+
+    fn end_body<'h, 'b>(&mut self, now: Instant, consumed: usize) -> Step<'h, 'b> {
+        self.phase = Phase::Idle { since: now };
+        Step::Held(consumed)
     }
 
     fn read_head<'h, 'b>(
@@ -185,8 +198,15 @@ impl Conn {
         };
         self.held.clear();
         self.held.extend_from_slice(&input[..consumed]);
-        self.phase = Phase::Body { since: now, body };
-        if request.expects_continue { Step::Continue(consumed) } else { Step::Consumed(consumed) }
+        self.phase = Phase::Body { since: now, body, is_kept: false };
+        Step::Begun(request, consumed)
+    }
+
+    /// The body that has just begun is wanted: its bytes are handed out by `Step::Data`.
+    pub fn keep_body(&mut self) {
+        if let Phase::Body { is_kept, .. } = &mut self.phase {
+            *is_kept = true;
+        }
     }
 
     /// The head of the request whose body is over, to be parsed again by `request::parse`.

@@ -38,7 +38,7 @@ pub struct HeadLimits {
     pub uri_bytes_max: usize,
 }
 
-/// What a method is to a file server.
+/// What a method is to a server of files and of what origins have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// RFC 9110 section 9.3.1.
@@ -47,8 +47,55 @@ pub enum Method {
     Head,
     /// RFC 9110 section 9.3.7.
     Options,
+    /// RFC 9110 section 9.3.3.
+    Post,
+    /// RFC 9110 section 9.3.4.
+    Put,
+    /// RFC 5789.
+    Patch,
+    /// RFC 9110 section 9.3.5.
+    Delete,
     /// Any other: answered 405 with the methods there are.
     Other,
+}
+
+impl Method {
+    /// The methods' names, in their order; the last one stands for all others.
+    pub const NAMES: [&str; 8] =
+        ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "other"];
+
+    /// Reads a method's name, which is case-sensitive.
+    #[must_use]
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// Whether it is one that changes what an origin has, and that a host may let through to it.
+    #[must_use]
+    pub const fn is_change(self) -> bool {
+        matches!(self, Self::Post | Self::Put | Self::Patch | Self::Delete)
+    }
+
+    /// Whether sending it twice is as good as once (RFC 9110 section 9.2.2).
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        !matches!(self, Self::Post | Self::Patch | Self::Other)
+    }
 }
 
 /// How the end of the request's body is found (RFC 9112 section 6.3).
@@ -288,14 +335,8 @@ fn read_fields<'h, 'b>(
         (false, Some(0) | None) => Framing::None,
         (false, Some(length)) => Framing::Length(length),
     };
-    let method = match method_name {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "OPTIONS" => Method::Options,
-        _ => Method::Other,
-    };
     Ok(Request {
-        method,
+        method: Method::parse(method_name),
         method_name,
         target,
         host: fields.host.unwrap_or_default(),
@@ -432,7 +473,7 @@ mod tests {
             ),
             (
                 "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
-                "Other / keep=true Length(10) rest=0",
+                "Put / keep=true Length(10) rest=0",
             ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n",
@@ -442,6 +483,14 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(outcome(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn methods_have_their_names() {
+        for name in Method::NAMES {
+            assert_eq!(Method::parse(name).name(), name);
+        }
+        assert_eq!(Method::parse("post"), Method::Other);
     }
 
     #[test]

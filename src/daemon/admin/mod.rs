@@ -191,7 +191,9 @@ impl AdminConn {
             let mut space = header_space();
             match self.http.handle_input(now, &self.input[consumed..], &mut space, options) {
                 Step::NeedMore => break,
-                Step::Consumed(bytes) | Step::Continue(bytes) => consumed += bytes,
+                Step::Consumed(bytes) | Step::Begun(_, bytes) | Step::Data(_, bytes) => {
+                    consumed += bytes;
+                }
                 Step::Request(request, _) => {
                     if let Some(purges) = answer(&request, facts, &mut self.output) {
                         self.waits = true;

@@ -403,6 +403,7 @@ impl Shared {
             via: &settings.cache_name,
             client_minor: request.minor,
             conditions: Conditions::Whole,
+            body_bytes: None,
         };
         let mut bytes = Vec::with_capacity(512);
         emit_request(&mut bytes, &outgoing, fields).map_err(|error| match error {

@@ -694,10 +694,13 @@ impl Shared {
             match conn.http.handle_input(self.now, rest, &mut space, &self.settings.http) {
                 Step::NeedMore => break,
                 Step::Consumed(bytes) => consumed += bytes,
-                Step::Continue(bytes) => {
+                Step::Begun(request, bytes) => {
                     consumed += bytes;
-                    out.own().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    if request.expects_continue {
+                        out.own().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
                 }
+                Step::Data(_, bytes) => consumed += bytes,
                 Step::Refused(status) => {
                     consumed = input.len();
                     self.emit_refusal(conn, status, &mut out);

@@ -356,8 +356,8 @@ impl Conn {
     }
 
     /// Whether a close now would tell of an origin that let go of an idle connection just when it
-    /// was used again: a request that was not the first, and no byte in answer. GET and HEAD may
-    /// then be sent once more (RFC 9112 section 9.3.1).
+    /// was used again: a request that was not the first, and no byte in answer. An idempotent one
+    /// may then be sent once more (RFC 9112 section 9.3.1).
     #[must_use]
     pub const fn may_retry(&self) -> bool {
         self.requests > 1 && !self.is_answered

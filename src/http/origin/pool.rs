@@ -7,7 +7,8 @@
 //! Thread: any, pure.
 //! Invariants: an address never has more connections than allowed; every request ends in exactly
 //! one `Send` that is not retried, one `Refuse`, or a cancellation; a request tries an address at
-//! most once, and is sent again at most once, on a new connection.
+//! most once, and is sent again at most once, on a new connection; one that is not idempotent is
+//! sent once, on a new connection, since a kept one may be closed just then.
 //! Not here: the connection itself and its timeouts (`http::origin::Conn`), sockets (`daemon`), one
 //! fetch for many waiters (`cache`).
 //! Source: RFC 9112 sections 9.3, 9.3.1 and 9.5; RFC 9110 section 9.2.2.
@@ -417,7 +418,9 @@ impl Pool {
             }
         }
         match best {
-            Some((_, false, place)) if !ask.is_retry => {
+            // RFC 9112 9.3.1 lets only an idempotent request be sent again: others are not exposed
+            // to an origin that closes an idle connection.
+            Some((_, false, place)) if !ask.is_retry && ask.is_idempotent => {
                 let kept = self.addresses[place].idle.last().copied();
                 kept.map_or(Choice::New(place), Choice::Kept)
             }

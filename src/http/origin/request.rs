@@ -3,15 +3,17 @@
 //! Input: what is asked, and the fields of the client's request.   Output: bytes appended to a
 //! caller's buffer, or why there are none.   Owns: nothing.   Thread: any, pure.
 //! Invariants: no field with a control character leaves this box, and no request whose end could
-//! be read in two ways: there is never a body, a Content-Length or a Transfer-Encoding; after an
-//! error the buffer is as it was.
+//! be read in two ways: never a Transfer-Encoding, and a Content-Length only where the caller says
+//! how long the body is; after an error the buffer is as it was.
 //! Not here: reading the answer (`http::origin::response`), which requests go to an origin at all
 //! (`cache`), what the client's Accept-Encoding is narrowed to (whoever passes the fields).
 //! Source: RFC 9112 section 3.2.1; RFC 9110 sections 7.2, 7.6.1, 7.6.3 and 13.1.
-//! Differs from the source: only GET and HEAD are written, since only those can be cached.
+//! Differs from the source: OPTIONS and methods that are not known here are never written; trailers
+//! of the client's body are left out, as RFC 9110 section 6.5.1 lets a proxy do.
 
 use std::fmt;
 
+use super::super::head;
 use super::super::request::{Method, is_token_byte};
 use super::fields::{end_to_end, options};
 
@@ -34,7 +36,7 @@ pub enum Conditions<'a> {
 /// One request to an origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// GET or HEAD.
+    /// GET, HEAD, or one that changes what the origin has.
     pub method: Method,
     /// The target in origin-form: path and query.
     pub target: &'a str,
@@ -48,12 +50,14 @@ pub struct Outgoing<'a> {
     pub client_minor: u8,
     /// Conditions and ranges.
     pub conditions: Conditions<'a>,
+    /// Length of the body that the caller sends behind the head; `None` for no body.
+    pub body_bytes: Option<usize>,
 }
 
 /// Why a request is not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmitError {
-    /// Neither GET nor HEAD.
+    /// OPTIONS, or one that is not known.
     Method,
     /// The target does not begin with a slash, or holds a blank or a control character.
     Target,
@@ -69,7 +73,7 @@ pub enum EmitError {
 impl fmt::Display for EmitError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Method => out.write_str("only GET and HEAD are sent to an origin"),
+            Self::Method => out.write_str("the method is none that is sent to an origin"),
             Self::Target => out.write_str("the target is not in origin-form"),
             Self::Host => out.write_str("the host, or the name in Via, cannot stand in a field"),
             Self::Field(number) => write!(out, "field {number} cannot be passed on"),
@@ -78,7 +82,7 @@ impl fmt::Display for EmitError {
     }
 }
 
-/// Fields that this module writes itself, or that would speak of a body that is not sent.
+/// Fields that this module writes itself, or that were about the way from the client to here.
 const REPLACED: [&str; 3] = ["host", "content-length", "expect"];
 
 /// Fields that make a request conditional or partial.
@@ -109,11 +113,9 @@ fn emit<'f, I>(out: &mut Vec<u8>, request: &Outgoing<'_>, fields: I) -> Result<(
 where
     I: Iterator<Item = (&'f str, &'f [u8])> + Clone,
 {
-    let method: &[u8] = match request.method {
-        Method::Get => b"GET ",
-        Method::Head => b"HEAD ",
-        Method::Options | Method::Other => return Err(EmitError::Method),
-    };
+    if matches!(request.method, Method::Options | Method::Other) {
+        return Err(EmitError::Method);
+    }
     let is_blank = |byte: u8| byte <= b' ' || byte == 0x7f;
     if !request.target.starts_with('/') || request.target.bytes().any(is_blank) {
         return Err(EmitError::Target);
@@ -123,7 +125,8 @@ where
             return Err(EmitError::Host);
         }
     }
-    out.extend_from_slice(method);
+    out.extend_from_slice(request.method.name().as_bytes());
+    out.push(b' ');
     out.extend_from_slice(request.target.as_bytes());
     // RFC 9110 7.2: Host is best the first field.
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
@@ -131,6 +134,9 @@ where
     out.extend_from_slice(b"\r\n");
     if !request.keep {
         out.extend_from_slice(b"Connection: close\r\n");
+    }
+    if let Some(length) = request.body_bytes {
+        head::put(out, format_args!("Content-Length: {length}\r\n"));
     }
     for (number, (name, value)) in end_to_end(fields).filter(passes(request)).enumerate() {
         if name.eq_ignore_ascii_case("via") && names(value, request.via) {
@@ -198,6 +204,7 @@ mod tests {
         via: "box-a",
         client_minor: 1,
         conditions: Conditions::Whole,
+        body_bytes: None,
     };
 
     fn text(request: &Outgoing<'_>, fields: &[(&str, &[u8])]) -> Result<String, EmitError> {
@@ -243,6 +250,29 @@ mod tests {
         let split = Conditions::Revalidate { etag: Some(b"x\r\nA: b"), last_modified: None };
         let request = Outgoing { conditions: split, ..PLAIN };
         assert_eq!(text(&request, &[]), Err(EmitError::Field(0)));
+    }
+
+    #[test]
+    fn a_change_says_how_long_its_body_is() {
+        let fields: [(&str, &[u8]); 5] = [
+            ("Content-Length", b"7"),
+            ("Transfer-Encoding", b"chunked"),
+            ("Expect", b"100-continue"),
+            ("Content-Type", b"text/plain"),
+            ("If-Match", b"\"x\""),
+        ];
+        for method in [Method::Post, Method::Put, Method::Patch, Method::Delete] {
+            for (body_bytes, line) in [(Some(5), "Content-Length: 5\r\n"), (None, "")] {
+                let conditions = Conditions::Client;
+                let request = Outgoing { method, conditions, body_bytes, ..PLAIN };
+                let expected = format!(
+                    "{} /a?b HTTP/1.1\r\nHost: origin.example:8080\r\n{line}\
+                     Content-Type: text/plain\r\nIf-Match: \"x\"\r\nVia: 1.1 box-a\r\n\r\n",
+                    method.name()
+                );
+                assert_eq!(text(&request, &fields), Ok(expected));
+            }
+        }
     }
 
     #[test]

@@ -341,13 +341,32 @@ fn a_retry_leaves_other_kept_connections_alone() {
 fn what_may_not_be_sent_twice_is_not() {
     let mut bench = with_kept();
     bench.pool.handle_request(at(0), RequestId(2), false);
-    assert_eq!(bench.actions(), "send r2 on 0");
-    assert_eq!(bench.done(at(0), 0, Outcome::Unanswered), "refuse r2 Unanswered");
+    assert_eq!(bench.actions(), "connect 1 @0", "a kept one may be closed just then");
+    assert_eq!(bench.connected(at(0), 1), "send r2 on 1");
+    assert_eq!(bench.done(at(0), 1, Outcome::Unanswered), "refuse r2 Unanswered");
     let mut bench = Bench::new(1, OPTIONS);
     bench.ask(at(0), 1);
     bench.connected(at(0), 0);
     let refused = bench.done(at(0), 0, Outcome::Unanswered);
     assert_eq!(refused, "refuse r1 Unanswered", "a new connection was not closed for being idle");
+}
+
+#[test]
+fn what_may_not_be_sent_twice_takes_the_place_of_a_kept_connection() {
+    let mut bench = Bench::new(1, Options { connections_max: 1, ..OPTIONS });
+    bench.ask(at(0), 1);
+    bench.connected(at(0), 0);
+    bench.pool.handle_request(at(0), RequestId(2), false);
+    assert_eq!(bench.actions(), "", "it waits");
+    assert_eq!(bench.done(at(0), 0, Outcome::Kept), "close 0, connect 1 @0");
+    // Until it is sent, another address may have it.
+    assert_eq!(bench.failed(at(0), 1), "refuse r2 Connect");
+    let mut bench = Bench::new(2, OPTIONS);
+    bench.pool.handle_request(at(0), RequestId(1), false);
+    assert_eq!(bench.actions(), "connect 0 @0");
+    assert_eq!(bench.failed(at(0), 0), "connect 1 @1");
+    assert_eq!(bench.connected(at(0), 1), "send r1 on 1");
+    assert_eq!(bench.done(at(0), 1, Outcome::Failed), "", "what was sent is nobody else's");
 }
 
 // Random histories ------------------------------------------------------------------------------
