@@ -256,7 +256,7 @@ fn a_full_configuration_round_trips() {
     assert_eq!(config.admin.listen, None);
     assert_eq!(config.log.level, Level::Debug);
     let host = &config.hosts[1];
-    assert_eq!(host.methods, Methods { head: false, options: true });
+    assert_eq!(host.methods, Methods { options: true, ..Methods::GET });
     assert_eq!(host.index.as_deref(), Some(""));
     assert_eq!(config.hosts[0].index, None);
     assert_eq!(config.cache_control[0].value, "a \"quoted\\\" value");
@@ -291,11 +291,15 @@ fn seeded_configurations_round_trip() {
         config.limits.header_bytes_max = 32_768 + noise.below(32_769);
         config.limits.uri_bytes_max = 64 + noise.below(32_000);
         config.limits.body_bytes_max = noise.wide((1 << 30) + 1);
+        config.limits.body_memory_bytes_max = (1 << 30) + noise.wide(1 << 30);
         config.limits.requests_per_connection = 1 + noise.wide(1_000_000_000);
         for index in 0..noise.below(4) {
             let aliases = (0..noise.below(30)).map(|n| format!("a{n}.h{index}.test")).collect();
-            let methods = Methods { head: noise.below(2) == 1, options: noise.below(2) == 1 };
             let origin = (noise.below(2) == 1).then(|| noise.origin());
+            let mut change = || noise.below(2) == 1 && origin.is_some();
+            let (post, put, patch, delete) = (change(), change(), change(), change());
+            let (head, options) = (noise.below(2) == 1, noise.below(2) == 1);
+            let methods = Methods { head, options, post, put, patch, delete };
             let freshness = (0..noise.below(3)).map(|_| noise.freshness()).collect();
             config.hosts.push(Host {
                 name: format!("h{index}.test"),

@@ -99,6 +99,8 @@ fn limits(at: &mut Limits, v: &mut impl Visit) {
     v.key("headers_max", Live, Count(from(8, 128)), &mut at.headers_max);
     v.key("uri_bytes_max", Live, Size(from(64, 64 * KIB - 1)), &mut at.uri_bytes_max);
     v.key("body_bytes_max", Live, Size(from(0, GIB)), &mut at.body_bytes_max);
+    let memory = Size(from(64 * KIB, 64 * GIB));
+    v.key("body_memory_bytes_max", Live, memory, &mut at.body_memory_bytes_max);
     v.key("idle_timeout", Live, Time(from(SECOND, HOUR)), &mut at.idle_timeout);
     v.key("header_timeout", Live, Time(from(SECOND, 10 * MINUTE)), &mut at.header_timeout);
     v.key("body_timeout", Live, Time(from(SECOND, HOUR)), &mut at.body_timeout);

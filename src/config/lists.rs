@@ -168,17 +168,21 @@ pub(super) struct MethodList;
 
 impl Kind<Methods> for MethodList {
     fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Methods> {
-        let (mut get, mut methods) = (false, Methods { head: false, options: false });
+        let (mut get, mut methods) = (false, Methods::GET);
         let sound = each(item, "[\"GET\", \"HEAD\"]", report, |entry, report| {
             let text = string(entry, report)?;
             let given = match text {
                 "GET" => &mut get,
                 "HEAD" => &mut methods.head,
                 "OPTIONS" => &mut methods.options,
+                "POST" => &mut methods.post,
+                "PUT" => &mut methods.put,
+                "PATCH" => &mut methods.patch,
+                "DELETE" => &mut methods.delete,
                 _ => {
-                    let quoted = quote(text);
-                    let allowed = "allowed \"GET\", \"HEAD\" and \"OPTIONS\"";
-                    report.fault(entry, format!("{quoted} is not a method to choose; {allowed}"));
+                    let (quoted, allowed) = (quote(text), self.allowed());
+                    let what = format!("{quoted} is not a method to choose; allowed {allowed}");
+                    report.fault(entry, what);
                     return None;
                 }
             };
@@ -196,12 +200,13 @@ impl Kind<Methods> for MethodList {
     }
 
     fn emit(&self, value: &Methods) -> Emitted {
-        let given = [(true, "GET"), (value.head, "HEAD"), (value.options, "OPTIONS")];
-        Emitted::List(given.iter().filter(|(on, _)| *on).map(|(_, name)| quoted(name)).collect())
+        Emitted::List(value.names().map(quoted).collect())
     }
 
     fn allowed(&self) -> String {
-        "\"GET\", perhaps with \"HEAD\" and \"OPTIONS\"".to_owned()
+        "\"GET\", perhaps with \"HEAD\", \"OPTIONS\", and in a host with an origin \"POST\", \
+         \"PUT\", \"PATCH\", \"DELETE\""
+            .to_owned()
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use super::errors::quote;
 use super::origin::{FreshnessRule, Origin, Scheme};
 use super::read::Sink;
-use super::schema::Config;
+use super::schema::{Config, Host};
 use super::units::{emit_duration, emit_size};
 
 /// Report what does not fit together.
@@ -24,12 +24,14 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     hosts_differ(config, sink);
     for (index, host) in config.hosts.iter().enumerate() {
         let place = format!("host[{index}]");
+        methods_have_origin(host, &place, sink);
         if let Some(origin) = &host.origin {
             origin_fits(origin, &format!("{place}.origin"), sink);
         }
         freshness_fits(&host.freshness, &place, "host.freshness", sink);
     }
     freshness_fits(&config.freshness, "", "freshness", sink);
+    bodies_fit(config, sink);
 }
 
 fn workers_have_cores(config: &Config, sink: &mut Sink) {
@@ -144,6 +146,46 @@ fn hosts_differ(config: &Config, sink: &mut Sink) {
             sink.fault(key, line, what);
         }
     }
+}
+
+/// A file of the tree cannot be posted to.
+fn methods_have_origin(host: &Host, place: &str, sink: &mut Sink) {
+    // An origin that could not be read was reported already.
+    if host.origin.is_some() || sink.has_fault("host.origin") {
+        return;
+    }
+    let names: Vec<String> = host.methods.changes().map(quote).collect();
+    if names.is_empty() {
+        return;
+    }
+    let line = sink.places.line(&format!("{place}.methods"));
+    let (names, verb) = (names.join(", "), if names.len() == 1 { "goes" } else { "go" });
+    let what = format!(
+        "{names} {verb} to the origin, and this host has none; add [host.origin], or remove {names}"
+    );
+    sink.fault("host.methods", line, what);
+}
+
+/// A body that fits no worker's memory could never be sent on.
+fn bodies_fit(config: &Config, sink: &mut Sink) {
+    let takes_bodies = |host: &&Host| host.methods.changes().next().is_some();
+    let Some(host) = config.hosts.iter().find(takes_bodies) else {
+        return;
+    };
+    let (one, all) = (config.limits.body_bytes_max, config.limits.body_memory_bytes_max);
+    let (one_key, all_key) = ("limits.body_bytes_max", "limits.body_memory_bytes_max");
+    if one <= all || sink.has_fault(one_key) || sink.has_fault(all_key) {
+        return;
+    }
+    let (one, all, host) = (emit_size(one), emit_size(all), quote(&host.name));
+    let (key, what) = if sink.places.line(all_key).is_some() {
+        let at = at_line(sink, one_key);
+        (all_key, format!("{all} is below {one_key} = {one}{at}; raise it, or lower that"))
+    } else {
+        (one_key, format!("{one} is above {all_key} = {all} (default); lower it, or raise that"))
+    };
+    let line = sink.places.line(key);
+    sink.fault(key, line, format!("{what} (bodies are kept for the origin of host {host})"));
 }
 
 fn origin_fits(origin: &Origin, place: &str, sink: &mut Sink) {

@@ -122,7 +122,8 @@ pub struct Host {
     pub name: String,
     /// Other names of the same host. Default empty; at most 100, each like `name`.
     pub aliases: Vec<String>,
-    /// Methods it answers. Default GET, HEAD and OPTIONS.
+    /// Methods it answers. POST, PUT, PATCH and DELETE go to the origin, and what is stored of what
+    /// they change goes; only a host with an origin takes them. Default GET, HEAD and OPTIONS.
     pub methods: Methods,
     /// File that answers for a directory, in place of `tree.index`; "" = none. Default `None`:
     /// `tree.index` holds.
@@ -143,6 +144,46 @@ pub struct Methods {
     pub head: bool,
     /// Whether OPTIONS is answered.
     pub options: bool,
+    /// Whether POST goes to the origin; only a host with an origin may say so, as below.
+    pub post: bool,
+    /// Whether PUT goes to the origin.
+    pub put: bool,
+    /// Whether PATCH goes to the origin.
+    pub patch: bool,
+    /// Whether DELETE goes to the origin.
+    pub delete: bool,
+}
+
+impl Methods {
+    /// GET and nothing else.
+    pub const GET: Methods = Methods {
+        head: false,
+        options: false,
+        post: false,
+        put: false,
+        patch: false,
+        delete: false,
+    };
+
+    /// The names of those that are answered, in the order in which they are written.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let given = [
+            (true, "GET"),
+            (self.head, "HEAD"),
+            (self.options, "OPTIONS"),
+            (self.post, "POST"),
+            (self.put, "PUT"),
+            (self.patch, "PATCH"),
+            (self.delete, "DELETE"),
+        ];
+        given.into_iter().filter(|(on, _)| *on).map(|(_, name)| name)
+    }
+
+    /// The names of those that change what an origin has.
+    pub fn changes(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let reads = Methods { head: true, options: true, ..Methods::GET };
+        self.names().filter(move |name| reads.names().all(|read| read != *name))
+    }
 }
 
 /// A Cache-Control header for the paths that match; of several rules the first decides.
@@ -185,9 +226,14 @@ pub struct Limits {
     /// Bytes of a request's target; more is answered 414. Default 8 KiB; 64 B to 65535 B and below
     /// `header_bytes_max`; live.
     pub uri_bytes_max: usize,
-    /// Bytes of a request's body that are read and thrown away; more is answered 413. Default
-    /// 1 MiB; 0 to 1 GiB; live.
+    /// Bytes of a request's body; more is answered 413. It is kept until it is whole where it goes
+    /// to an origin (POST, PUT, PATCH, DELETE), else read and thrown away. Default 1 MiB; 0 to
+    /// 1 GiB; live.
     pub body_bytes_max: u64,
+    /// Bytes of all bodies that each worker keeps for origins at once; more is answered 503. At
+    /// least `body_bytes_max` where a host has such a method. Default 64 MiB; 64 KiB (one body of
+    /// a form) to 64 GiB; live.
+    pub body_memory_bytes_max: u64,
     /// How long an idle connection is kept. Default 1 min; 1 s to 1 h; live.
     pub idle_timeout: Duration,
     /// From the first byte of a request to the end of its head. Default 10 s; 1 s to 10 min; live.
@@ -309,7 +355,7 @@ impl Default for Tree {
 
 impl Default for Methods {
     fn default() -> Methods {
-        Methods { head: true, options: true }
+        Methods { head: true, options: true, ..Methods::GET }
     }
 }
 
@@ -331,6 +377,7 @@ impl Default for Limits {
             headers_max: 64,
             uri_bytes_max: 8 << 10,
             body_bytes_max: MIB,
+            body_memory_bytes_max: 64 * MIB,
             idle_timeout: Duration::from_secs(60),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
