@@ -45,6 +45,10 @@
 //! `cache::flight` says what the answer is -> its bytes go to every follower
 //! (`daemon::http::follow`), on any worker, and to `daemon::store`, which puts the file in place.
 //!
+//! A POST, where its host takes it: `Shared::read` keeps its body -> `daemon::http::changes` ->
+//! `daemon::http::fetch` asks the origin for it alone -> `fetch::invalidate` holds the answer's
+//! head while `daemon::purges` removes what it made invalid -> its bytes go to the client.
+//!
 //! Not here: anything that runs.
 #![deny(unsafe_code)]
 

@@ -136,8 +136,10 @@ pub const OPEN_TRIES_MAX: u8 = 8;
 /// that makes the worker drop every file it has open: a flush holds all other messages.
 pub const WORKER_QUEUE: usize = 1024;
 
-/// Messages of workers and the tree thread to control (ready, fatal, drained). The sender blocks.
-pub const CONTROL_QUEUE: usize = 2 * WORKERS_MAX;
+/// Messages of workers, the tree thread and the store to control: of each worker its share of every
+/// purge under way, what its clients changed, and three in its life. The sender blocks, which
+/// control, that may be waiting to give it an order, must not have to wait for: it never gets full.
+pub const CONTROL_QUEUE: usize = (PURGES_MAX + 4) * WORKERS_MAX + PURGES_MAX + PURGE_REQUESTS_MAX;
 
 /// Directories that are watched. Beyond (or beyond the kernel's own limit), files are checked by
 /// age, and a metric says so.
@@ -163,6 +165,15 @@ pub const PURGE_REQUESTS_MAX: usize = 16;
 /// wait in order.
 pub const PURGES_MAX: usize = 16;
 const _: () = assert!(2 * PURGES_MAX < WORKER_QUEUE / 8, "purges leave the queue to the tree");
+
+/// Purges that a worker asks control for at once, for what its clients' requests changed; up to two
+/// more, since an answer's three are not torn apart. Beyond: they wait for the next time.
+pub const INVALIDATION_BATCH: usize = 256;
+
+/// How long an answer waits until what it made invalid is gone, in seconds. That takes a
+/// millisecond; longer behind an operator's purge of a large tree, or on a disk that hangs. Beyond:
+/// the answer is sent, the removal goes on, and a counter says so.
+pub const INVALIDATION_SECONDS_MAX: u64 = 10;
 
 /// File descriptors kept for what is not a connection or an open large file: listeners, rings,
 /// standard streams, event descriptors, and the short life between open and map.

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use crate::admin::control::{Answer, Command, HELP};
 use crate::admin::metrics::{Exposition, Kind};
+use crate::cache::purge::Purged;
 use crate::cache::store::Sight;
 use crate::config::{self, Config};
 use crate::sys::clock::{Clock, unix_seconds};
@@ -194,6 +195,10 @@ impl Control {
             FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
             FromWorker::PurgeDone { id, phase } => {
                 self.purges.handle_worker_ack(id, phase, number);
+                Ok(())
+            }
+            FromWorker::Invalidate { purges } => {
+                self.purges.begin(Asker::Worker(number), purges);
                 Ok(())
             }
             FromWorker::StorePurged { id, purged } => {
@@ -409,6 +414,15 @@ impl Control {
                 if let Some(admin) = &mut self.parts.admin {
                     admin.answer(now, admin::ConnId(id), &outcome);
                 }
+            }
+            Asker::Worker(number) => {
+                if let Outcome::Purged(Purged { failed: 1.., .. }) = outcome {
+                    log::warn!(
+                        "what a request changed may still be stored: files could not be removed; \
+                         see the messages before this one"
+                    );
+                }
+                self.parts.workers[number].order(ToWorker::Invalidated);
             }
         }
     }

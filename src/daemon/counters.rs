@@ -74,6 +74,8 @@ pub struct Counters {
     pub refused_connections: Counter,
     pub timeouts: [Counter; 6],
     pub refused_requests: Counter,
+    pub bodies_refused: Counter,
+    pub body_memory: Counter,
     pub backlog_overflows: Counter,
     pub table_hits: Counter,
     pub table_misses: Counter,
@@ -111,6 +113,8 @@ pub struct CacheCounters {
     pub cut_short: Counter,
     pub loops: Counter,
     pub purges: Counter,
+    pub invalidations: Counter,
+    pub invalidations_late: Counter,
     pub origin_bytes: Counter,
     pub origin_refusals: Counter,
     pub hit_bytes: Counter,
@@ -142,7 +146,7 @@ impl Counters {
 /// How one plain number is shown.
 type Row = (&'static str, Kind, &'static str, fn(&Counters) -> &Counter);
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 19] = [
     ("peerage_http_sent_bytes_total", Kind::Counter, "Bytes that clients' sockets took.", |c| {
         &c.bytes_sent
     }),
@@ -159,6 +163,18 @@ const ROWS: [Row; 17] = [
         Kind::Counter,
         "Requests refused for their syntax, size or framing; the connection was closed.",
         |c| &c.refused_requests,
+    ),
+    (
+        "peerage_http_bodies_refused_total",
+        Kind::Counter,
+        "Requests refused since a worker had no memory for their body.",
+        |c| &c.bodies_refused,
+    ),
+    (
+        "peerage_http_body_memory_bytes",
+        Kind::Gauge,
+        "Memory of request bodies on their way to origins.",
+        |c| &c.body_memory,
     ),
     (
         "peerage_http_backlog_overflows_total",
@@ -242,7 +258,7 @@ pub fn expose(workers: &[std::sync::Arc<Counters>], out: &mut Exposition) {
     expose_histogram(workers, out, ("peerage_http_latency_seconds", help, micro), |c| &c.latency);
 }
 
-const CACHE_ROWS: [Row; 18] = [
+const CACHE_ROWS: [Row; 20] = [
     ("peerage_cache_hits_total", Kind::Counter, "Requests answered by what is stored.", |c| {
         &c.cache.hits
     }),
@@ -309,6 +325,18 @@ const CACHE_ROWS: [Row; 18] = [
         |c| &c.cache.loops,
     ),
     ("peerage_cache_purges_total", Kind::Counter, "Purges seen by a worker.", |c| &c.cache.purges),
+    (
+        "peerage_cache_invalidations_total",
+        Kind::Counter,
+        "URLs of which what was stored had to go, since a request changed them.",
+        |c| &c.cache.invalidations,
+    ),
+    (
+        "peerage_cache_invalidations_late_total",
+        Kind::Counter,
+        "Answers sent before what they made invalid was gone, since that took too long.",
+        |c| &c.cache.invalidations_late,
+    ),
     ("peerage_origin_bytes_total", Kind::Counter, "Bytes received from origins.", |c| {
         &c.cache.origin_bytes
     }),

@@ -90,13 +90,31 @@ pub fn key_at(
 ) -> Result<Key, NameError> {
     let mut foreign = HostName::new();
     let (site, directory) = site(settings, authority, whose, &mut foreign)?;
-    let mut path = decode(path, site.origin.is_some())?;
+    if site.origin.is_some() {
+        return key_in(settings, directory, path, query);
+    }
+    let mut path = decode(path, false)?;
     let query = query.filter(|_| settings.query_counts(directory, &path));
-    // A directory's own URL is answered by its index file, where one is configured and no origin
-    // knows better.
-    if path.ends_with(b"/") && site.origin.is_none() {
+    // A directory's own URL is answered by its index file, where one is configured.
+    if path.ends_with(b"/") {
         path.try_extend_from_slice(site.index.as_bytes()).map_err(|_| NameError::TooLong)?;
     }
+    emit(directory, &path, query)
+}
+
+/// The key of `path` (still percent-encoded) and `query` at the host with an origin that has this
+/// `directory`.
+///
+/// # Errors
+/// As above.
+pub fn key_in(
+    settings: &Settings,
+    directory: &str,
+    path: &[u8],
+    query: Option<&[u8]>,
+) -> Result<Key, NameError> {
+    let path = decode(path, true)?;
+    let query = query.filter(|_| settings.query_counts(directory, &path));
     emit(directory, &path, query)
 }
 
@@ -290,6 +308,30 @@ mod tests {
         }
         let long = format!("http://a.example/{}", "x/".repeat(KEY_BYTES_MAX / 2));
         assert!(key(&settings, &long, Whose::Configured).is_err());
+    }
+
+    #[test]
+    fn what_an_origin_has_is_named_with_its_query_and_without_an_index() {
+        let file = "[tree]\nroot = \"/tmp\"\nindex = \"index.html\"\n[[host]]\nname = \"a\"\n\
+            [host.origin]\naddresses = [\"192.0.2.1:80\"]\n\
+            [[host.freshness]]\npath = \"/img/*\"\nignore_query = true\n";
+        let config = crate::config::parse(file, "test.toml").expect("a good file");
+        let settings = Settings::with_origins(&config).expect("nothing is looked up");
+        for (path, query, expected) in [
+            ("/d/", None, Ok("/a/d/%_index")),
+            ("/%61", Some("q=/"), Ok("/a/a?q=\\")),
+            ("/img/x", Some("q"), Ok("/a/img/x")),
+            ("/a//b", None, Err(NameError::Path)),
+            ("/a", Some("%"), Err(NameError::Malformed)),
+        ] {
+            let found = key_in(&settings, "a", path.as_bytes(), query.map(str::as_bytes));
+            assert_eq!(
+                found.as_ref().map(|key| text(key)).map_err(|e| *e),
+                expected.map(Into::into)
+            );
+            let url = format!("http://a{path}{}", query.map_or(String::new(), |q| format!("?{q}")));
+            assert_eq!(key(&settings, &url, Whose::Configured), found, "{url}");
+        }
     }
 
     #[test]

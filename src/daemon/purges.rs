@@ -1,8 +1,10 @@
 //! Purges from the order to the answer, and questions why; who does what, and in which order.
 //!
-//! Input: orders (`begin`, `begin_why`), acknowledgements of the workers, results of the store.
+//! Input: orders of operators and of workers (`begin`, `begin_why`), acknowledgements of the
+//! workers, results of the store.
 //! Output: `poll_action`, after every input until `None`; `daemon::control` carries them out.
-//! Owns: at most `PURGE_REQUESTS_MAX` requests, of which at most `PURGES_MAX` purges are under way.
+//! Owns: at most `PURGE_REQUESTS_MAX` requests of operators and one of each worker, of which at
+//! most `PURGES_MAX` purges are under way.
 //! Thread: control; pure.
 //! Invariants: a purge is answered after every worker has acknowledged both of its phases, and the
 //! store was done in between; each request is answered exactly once.
@@ -37,6 +39,8 @@ pub enum Asker {
     Socket(u64),
     /// A connection of the admin listener (`admin::ConnId`).
     Admin(u64),
+    /// A worker, whose clients changed something; it asks once at a time.
+    Worker(usize),
 }
 
 /// The number of a purge or a question; never used again.
@@ -232,7 +236,10 @@ impl Purges {
     /// If there are none.
     pub fn begin(&mut self, asker: Asker, purges: Vec<Purge>) {
         assert!(!purges.is_empty(), "an order is for something");
-        if let Some(outcome) = self.refusal() {
+        let is_ours = matches!(asker, Asker::Worker(_));
+        let is_first = self.requests.iter().all(|request| request.asker != asker);
+        assert!(!is_ours || is_first, "a worker asks once at a time");
+        if let Some(outcome) = self.refusal().filter(|_| !is_ours) {
             self.actions.push_back(Action::Answer { asker, outcome });
             return;
         }
@@ -275,6 +282,8 @@ impl Purges {
             return;
         }
         match phase {
+            // What workers keep in memory is all there is.
+            Phase::Mark if !self.has_store => self.drop_open(id),
             Phase::Mark => {
                 run.stage = Stage::Store;
                 let purge = Arc::clone(&run.purge);
@@ -286,19 +295,26 @@ impl Purges {
 
     /// The store has done its part.
     pub fn handle_store_done(&mut self, id: OrderId, done: Purged) {
-        let workers = self.workers;
-        let Some(run) = self.running.iter_mut().find(|run| run.id == id) else { return };
+        let Some(run) = self.running.iter().find(|run| run.id == id) else { return };
         if !matches!(run.stage, Stage::Store) {
             return;
         }
-        run.stage = Stage::Workers(Phase::Drop, vec![false; workers]);
-        let (number, purge) = (run.request, Arc::clone(&run.purge));
+        let number = run.request;
         if let Some(request) = self.requests.iter_mut().find(|request| request.number == number) {
             let sum = &mut request.sum;
             sum.removed = sum.removed.saturating_add(done.removed);
             sum.kept = sum.kept.saturating_add(done.kept);
             sum.failed = sum.failed.saturating_add(done.failed);
         }
+        self.drop_open(id);
+    }
+
+    /// The last phase begins.
+    fn drop_open(&mut self, id: OrderId) {
+        let workers = self.workers;
+        let Some(run) = self.running.iter_mut().find(|run| run.id == id) else { return };
+        run.stage = Stage::Workers(Phase::Drop, vec![false; workers]);
+        let purge = Arc::clone(&run.purge);
         self.actions.push_back(Action::TellWorkers { id, phase: Phase::Drop, purge });
     }
 
@@ -319,7 +335,8 @@ impl Purges {
         if !self.has_store {
             return Some(Outcome::NoOrigin);
         }
-        let count = self.requests.len() + self.questions.len();
+        let of_operators = |request: &&Request| !matches!(request.asker, Asker::Worker(_));
+        let count = self.requests.iter().filter(of_operators).count() + self.questions.len();
         (count >= PURGE_REQUESTS_MAX).then_some(Outcome::Busy)
     }
 

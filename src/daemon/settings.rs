@@ -8,8 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cache::pattern::Pattern;
-use crate::config::{CacheRule, Config, Host, Problem};
+use crate::config::{CacheRule, Config, Host, Methods, Problem};
 use crate::http;
+use crate::http::Method;
 use crate::http::hosts::{Hosts, Site};
 use crate::http::request::HeadLimits;
 use crate::limits::{HEADERS_MAX, PIPELINE_MAX, RANGES_MAX};
@@ -28,10 +29,8 @@ pub struct SiteSettings {
     pub directory: String,
     /// The Allow field, and so the methods there are.
     pub allow: String,
-    /// Whether HEAD is answered.
-    pub head: bool,
-    /// Whether OPTIONS is answered.
-    pub options: bool,
+    /// The methods by themselves.
+    methods: Methods,
     /// File that answers for its directory; empty for none.
     pub index: String,
     /// The number of its origin among `Settings::origins`; `None` where the tree is all there is.
@@ -42,6 +41,22 @@ pub struct SiteSettings {
 }
 
 impl SiteSettings {
+    /// Whether requests with this method are answered: from here, or by the origin.
+    #[must_use]
+    pub const fn answers(&self, method: Method) -> bool {
+        let Methods { head, options, post, put, patch, delete } = self.methods;
+        match method {
+            Method::Get => true,
+            Method::Head => head,
+            Method::Options => options,
+            Method::Post => post && self.origin.is_some(),
+            Method::Put => put && self.origin.is_some(),
+            Method::Patch => patch && self.origin.is_some(),
+            Method::Delete => delete && self.origin.is_some(),
+            Method::Other => false,
+        }
+    }
+
     /// The rule for `path` (decoded, with its leading `/`).
     #[must_use]
     pub fn rule<'a>(&'a self, path: &[u8], otherwise: &'a PathRule) -> &'a PathRule {
@@ -54,6 +69,8 @@ impl SiteSettings {
 pub struct Settings {
     /// Options of each connection.
     pub http: http::Options,
+    /// Bytes of bodies that a worker keeps at once.
+    pub body_memory_bytes_max: u64,
     /// Most responses in one send.
     pub pipeline_max: usize,
     /// Most ranges of one request.
@@ -121,6 +138,7 @@ impl Settings {
             config.mime.compressible.iter().map(|kind| kind.to_ascii_lowercase()).collect();
         Self {
             http: http_options(config),
+            body_memory_bytes_max: config.limits.body_memory_bytes_max,
             pipeline_max: config.limits.pipeline_max.clamp(1, PIPELINE_MAX),
             ranges_max: config.limits.ranges_max.min(RANGES_MAX),
             connections_per_address: config.limits.connections_per_address,
@@ -264,19 +282,11 @@ impl Settings {
 
 /// A host's own rules come first, then those for all hosts; the first match wins.
 fn site(host: &Host, config: &Config) -> SiteSettings {
-    let mut allow = "GET".to_owned();
-    if host.methods.head {
-        allow.push_str(", HEAD");
-    }
-    if host.methods.options {
-        allow.push_str(", OPTIONS");
-    }
     let rule = |rule: &CacheRule| (Pattern::new(&rule.path), rule.value.clone());
     SiteSettings {
         directory: host.name.clone(),
-        allow,
-        head: host.methods.head,
-        options: host.methods.options,
+        allow: host.methods.names().collect::<Vec<_>>().join(", "),
+        methods: host.methods,
         index: host.index.clone().unwrap_or_else(|| config.tree.index.clone()),
         origin: None,
         cache_control: host.cache_control.iter().chain(&config.cache_control).map(rule).collect(),
@@ -354,6 +364,25 @@ value = "max-age=60"
         config.tree.any_host = true;
         assert_eq!(directory_of(&Settings::new(&config), "B:1"), Ok("b".into()));
         assert_eq!(directory_of(&Settings::new(&config), ""), Err(421));
+    }
+
+    #[test]
+    fn only_what_is_named_is_answered_and_changes_by_an_origin_only() {
+        let text = "[tree]\nroot = \"/tmp\"\n[[host]]\nname = \"a\"\n\
+            methods = [\"DELETE\", \"GET\", \"PUT\"]\n\
+            [host.origin]\naddresses = [\"192.0.2.1:80\"]\n";
+        let config = crate::config::parse(text, "test.toml").expect("a good file");
+        let answered = |settings: &Settings| {
+            let mut name = HostName::new();
+            let (site, _) = settings.site(b"a", &mut name).expect("it is configured");
+            let answered = Method::NAMES.into_iter();
+            let answered = answered.filter(|name| site.answers(Method::parse(name)));
+            (answered.collect::<Vec<_>>().join(", "), site.allow.clone())
+        };
+        let allow = "GET, PUT, DELETE".to_owned();
+        let settings = Settings::with_origins(&config).expect("nothing is looked up");
+        assert_eq!(answered(&settings), (allow.clone(), allow.clone()));
+        assert_eq!(answered(&Settings::new(&config)), ("GET".to_owned(), allow));
     }
 
     #[test]

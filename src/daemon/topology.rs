@@ -10,7 +10,7 @@
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"
 //! control -> http-N ToWorker   WORKER_QUEUE    Block: a worker empties its queue every batch
-//! http-N -> control FromWorker CONTROL_QUEUE   Block: a worker says three things in its life
+//! http-N -> control FromWorker CONTROL_QUEUE   Block, and never full: see the limit
 //! control -> tree   ToTree     1               Block: it is told once, to end
 //! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
 //! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored

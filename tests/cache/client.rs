@@ -53,11 +53,21 @@ pub struct Pending {
 impl Pending {
     /// Sends `text`, one whole request or several.
     pub fn send(address: SocketAddr, text: &str) -> Self {
+        Self::send_bytes(address, text.as_bytes())
+    }
+
+    /// The same with a body that is no text.
+    pub fn send_bytes(address: SocketAddr, bytes: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(text.as_bytes()).unwrap();
-        Self { stream, held: Vec::new(), is_bodiless: text.starts_with("HEAD ") }
+        stream.write_all(bytes).unwrap();
+        Self { stream, held: Vec::new(), is_bodiless: bytes.starts_with(b"HEAD ") }
+    }
+
+    /// Sends more on the same connection.
+    pub fn more(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
     }
 
     /// Reads more; how many bytes, none at the end or a reset.
@@ -92,6 +102,11 @@ impl Pending {
             let held = String::from_utf8_lossy(&self.held);
             assert!(count > 0, "the end after {held:?}");
         }
+    }
+
+    /// Takes the first bytes of what is here.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        self.held.drain(..count).collect()
     }
 
     /// All of the answer.

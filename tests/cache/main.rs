@@ -18,6 +18,7 @@ mod freshness;
 #[expect(dead_code, reason = "the daemon of tests/serve is started without an origin")]
 mod harness;
 mod keys;
+mod methods;
 mod mount;
 mod origin;
 mod origins;

@@ -43,6 +43,21 @@ impl Exchange<'_> {
         field(&self.head, name)
     }
 
+    /// The method of the request.
+    pub fn method(&self) -> &str {
+        self.head.split(' ').next().unwrap_or_default()
+    }
+
+    /// Reads the body of the request, of the length that its head says.
+    pub fn body(&mut self) -> Vec<u8> {
+        let length = self.field("content-length").parse().unwrap_or(0);
+        let mut body = vec![0; length];
+        if self.stream.read_exact(&mut body).is_err() {
+            (self.is_open, body) = (false, Vec::new());
+        }
+        body
+    }
+
     /// Sends these bytes at once. Returns false where nobody takes them any more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let stream = self.stream.get_mut();

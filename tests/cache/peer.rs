@@ -20,6 +20,8 @@ pub struct Setup {
     pub server: String,
     pub tree: String,
     pub cache: String,
+    /// Lines for the host itself.
+    pub named: String,
     /// Lines for `[host.origin]`.
     pub origin: String,
     /// Further tables of the host.
@@ -43,6 +45,7 @@ impl Setup {
             server: String::new(),
             tree: String::new(),
             cache: String::new(),
+            named: String::new(),
             origin: format!("addresses = [{}]", addresses.join(", ")),
             host: String::new(),
             before: String::new(),
@@ -66,6 +69,13 @@ impl Setup {
 
     pub fn cache(mut self, lines: &str) -> Self {
         self.cache = lines.to_owned();
+        self
+    }
+
+    /// Methods that go to the origin, besides the usual ones.
+    pub fn methods(mut self, methods: &[&str]) -> Self {
+        let all = [&["GET", "HEAD", "OPTIONS"], methods].concat();
+        self.named = format!("methods = {all:?}");
         self
     }
 
@@ -151,14 +161,14 @@ fn launch(setup: &Setup, directory: &Path) -> Launched {
 }
 
 fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
-    let Setup { workers, server, tree, cache, origin, host, before } = setup;
+    let Setup { workers, server, tree, cache, named, origin, host, before } = setup;
     let socket = directory.join("control.sock");
     let socket = socket.display();
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {workers}\n{server}\n\
          [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"{socket}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n[cache]\nfree_bytes_min = 0\n{cache}\n\
-         [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n\
+         [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n{named}\n\
          [host.origin]\n{origin}\n{host}\n"
     );
     let file = directory.join("peerage.toml");

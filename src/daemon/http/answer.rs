@@ -83,6 +83,9 @@ impl Shared {
         request: &Request<'_, '_>,
         out: &mut Outgoing,
     ) -> Answer {
+        if request.method.is_change() {
+            return self.answer_change(id, conn, request, out);
+        }
         let is_first_try = conn.tries == 0;
         if is_first_try && conn.answers == 0 {
             conn.begun = self.now;
@@ -176,26 +179,14 @@ impl Shared {
     ) -> Result<Resolved, Status> {
         let settings = Arc::clone(&self.settings);
         let mut foreign = HostName::new();
-        let (authority, path) = match target::parse(request.method, request.target) {
-            Ok(Target::Path { authority: Some(authority), path }) => {
-                check_host(request.host)?;
-                (authority, path)
-            }
-            Ok(Target::Path { authority: None, path }) => (request.host, path),
-            Ok(Target::Server) => {
-                check_host(request.host)?;
-                return Ok(Resolved::Options);
-            }
-            // CONNECT names an authority: it is a method we do not have, not a malformed path.
-            Err(_) if request.method == Method::Other => (request.host, &b"/"[..]),
-            Err(status) => return Err(status),
-        };
+        let Some((authority, path)) = address(request)? else { return Ok(Resolved::Options) };
         let (site, directory) = settings.site(authority, &mut foreign)?;
+        if !site.answers(request.method) {
+            return Err(Status::MethodNotAllowed);
+        }
         match request.method {
-            Method::Get => {}
-            Method::Head if site.head => {}
-            Method::Options if site.options => return Ok(Resolved::Options),
-            _ => return Err(Status::MethodNotAllowed),
+            Method::Options => return Ok(Resolved::Options),
+            method => assert!(!method.is_change(), "those do not come here"),
         }
         if let Some(origin) = site.origin {
             let place = Place { site, directory, origin, authority, path };
@@ -423,7 +414,8 @@ impl Shared {
         self.counters.count_response(request.method, status);
     }
 
-    /// Answers bytes that are no request, or one whose end is unknown: the connection closes.
+    /// Answers bytes that are no request, or one whose end is not waited for: the connection
+    /// closes.
     pub(super) fn emit_refusal(
         &mut self,
         conn: &mut Connection,
@@ -436,9 +428,12 @@ impl Shared {
             conn.begun = self.now;
         }
         conn.answers += 1;
+        conn.body = None;
         let settings = Arc::clone(&self.settings);
         let context = self.context(&settings.server_name, Persistence::Close, false);
-        reply::emit_status(status, Extra::None, &context, out.own());
+        let is_passing = status == Status::ServiceUnavailable;
+        let extra = if is_passing { Extra::RetryAfter(1) } else { Extra::None };
+        reply::emit_status(status, extra, &context, out.own());
         self.counters.refused_requests.add(1);
         self.counters.count_response(Method::Other, status);
     }
@@ -470,6 +465,24 @@ impl Shared {
             conn.lingers |= !keep;
         }
         persistence
+    }
+}
+
+/// The host that a request is for, and its path, still percent-encoded.
+type Address<'b> = (&'b [u8], &'b [u8]);
+
+/// Whom a request is for, and for what; `None` for the server as a whole.
+pub(super) fn address<'b>(request: &Request<'_, 'b>) -> Result<Option<Address<'b>>, Status> {
+    match target::parse(request.method, request.target) {
+        Ok(Target::Path { authority: Some(authority), path }) => {
+            check_host(request.host)?;
+            Ok(Some((authority, path)))
+        }
+        Ok(Target::Path { authority: None, path }) => Ok(Some((request.host, path))),
+        Ok(Target::Server) => check_host(request.host).map(|()| None),
+        // CONNECT names an authority: it is a method we do not have, not a malformed path.
+        Err(_) if request.method == Method::Other => Ok(Some((request.host, b"/"))),
+        Err(status) => Err(status),
     }
 }
 

@@ -31,12 +31,12 @@ use crate::limits::{FOLLOW_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, USED_PERIOD_SE
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
-use super::super::origins::PathRule;
+use super::super::origins::{OriginSettings, PathRule};
 use super::super::settings::{Settings, SiteSettings};
 use super::Shared;
 use super::answer::{Answer, Resolved};
 use super::conn::{Connection, Following, Stream};
-use super::fetch::{self, Ask, Next};
+use super::fetch::{Ask, Next};
 use super::files::{Lookup, Version};
 use super::follow::{End, Follow, Next as Piecemeal};
 use super::send::push_pieces;
@@ -50,6 +50,16 @@ pub(super) struct Place<'a> {
     pub authority: &'a [u8],
     /// Still percent-encoded.
     pub path: &'a [u8],
+}
+
+/// What the head of a request to an origin has besides the client's fields.
+pub(super) struct OriginHead<'a> {
+    pub target: &'a str,
+    pub conditions: Conditions<'a>,
+    pub body_bytes: Option<usize>,
+    pub strips_cookies: bool,
+    /// Accept-Encoding, in place of the client's.
+    pub coding: Option<&'a str>,
 }
 
 /// A request, as far as deciding about it goes.
@@ -359,15 +369,8 @@ impl Shared {
     }
 
     fn begin_fetch(&mut self, waiter: Option<Key>, ask: Ask) -> bool {
-        let mut context = fetch::Context {
-            ring: &mut self.ring,
-            counters: &self.counters,
-            settings: &self.settings,
-            now: self.now,
-            unix: self.date.seconds(),
-            date: self.date.value(),
-        };
-        self.fetches.ask(waiter, ask, &mut context)
+        let (fetches, mut context) = self.fetching();
+        fetches.ask(waiter, ask, &mut context)
     }
 
     fn ask_for(
@@ -386,24 +389,56 @@ impl Shared {
             target.push_str(query);
         }
         let coding = emit_accept_encoding(wanted.fields);
-        let strips = wanted.rule.strip_cookies;
+        let head = OriginHead {
+            target: &target,
+            conditions: Conditions::Whole,
+            body_bytes: None,
+            strips_cookies: wanted.rule.strip_cookies,
+            coding: Some(&coding),
+        };
+        let bytes = self.origin_request(request, origin, &head)?;
+        Ok(Ask {
+            key: key.into(),
+            origin: Arc::clone(origin),
+            request: bytes,
+            change: None,
+            stored: cause.stored,
+            policy: wanted.rule.policy,
+            control: wanted.control,
+            generation: cause.generation,
+            is_alone: false,
+            may_store: true,
+            fwd: cause.fwd,
+            public: String::from_utf8_lossy(place.authority).into(),
+        })
+    }
+
+    /// The head of the request to `origin` that a client's becomes. GET is what is asked where the
+    /// client asks to read.
+    pub(super) fn origin_request(
+        &self,
+        request: &Request<'_, '_>,
+        origin: &OriginSettings,
+        head: &OriginHead<'_>,
+    ) -> Result<Vec<u8>, Status> {
         let fields = request
             .fields()
             .filter(|(name, _)| {
                 let is = |known| name.eq_ignore_ascii_case(known);
-                let is_left_out = is("accept-encoding") || strips && is("cookie");
+                let is_left_out = head.coding.is_some() && is("accept-encoding")
+                    || head.strips_cookies && is("cookie");
                 !is_left_out
             })
-            .chain([("Accept-Encoding", coding.as_bytes())]);
+            .chain(head.coding.map(|coding| ("Accept-Encoding", coding.as_bytes())));
         let outgoing = OriginRequest {
-            method: Method::Get,
-            target: &target,
+            method: if request.method.is_change() { request.method } else { Method::Get },
+            target: head.target,
             host: &origin.host_header,
             keep: true,
-            via: &settings.cache_name,
+            via: &self.settings.cache_name,
             client_minor: request.minor,
-            conditions: Conditions::Whole,
-            body_bytes: None,
+            conditions: head.conditions,
+            body_bytes: head.body_bytes,
         };
         let mut bytes = Vec::with_capacity(512);
         emit_request(&mut bytes, &outgoing, fields).map_err(|error| match error {
@@ -414,19 +449,7 @@ impl Shared {
             EmitError::Host => Status::BadGateway,
             EmitError::Method | EmitError::Target | EmitError::Field(_) => Status::BadRequest,
         })?;
-        Ok(Ask {
-            key: key.into(),
-            origin: Arc::clone(origin),
-            request: bytes,
-            stored: cause.stored,
-            policy: wanted.rule.policy,
-            control: wanted.control,
-            generation: cause.generation,
-            is_alone: false,
-            may_store: true,
-            fwd: cause.fwd,
-            public: String::from_utf8_lossy(place.authority).into(),
-        })
+        Ok(bytes)
     }
 
     /// Answers from what is on its way.
@@ -478,7 +501,8 @@ impl Shared {
         }
         let record = &answer.record;
         let (from, until) = match whole {
-            Some(len) if record.status == 200 => {
+            // RFC 9110 13.2.1 and 14.2: conditions and ranges of other methods are the origin's.
+            Some(len) if record.status == 200 && !request.method.is_change() => {
                 let prepared = Prepared::of_stored(&Stored {
                     len,
                     fields: &record.fields,
@@ -563,7 +587,7 @@ impl Shared {
         cache_status: &[u8],
         out: &mut Outgoing,
     ) -> bool {
-        if record.status == 200 && request.present.condition {
+        if record.status == 200 && request.present.condition && !request.method.is_change() {
             let validators = Prepared::of_stored(&Stored {
                 len: 0,
                 fields: &record.fields,

@@ -1,7 +1,8 @@
 //! One connection of a worker: what was received, what is being sent, what it waits for.
 //!
-//! Owns: the socket's number, the bytes received ahead (bounded by `BACKLOG_BYTES_MAX`), the body
-//! being streamed.   Thread: one worker.
+//! Owns: the socket's number, the bytes received ahead (bounded by `BACKLOG_BYTES_MAX`), a body on
+//! its way to an origin (bounded by the configuration), the body being streamed.
+//! Thread: one worker.
 //! Not here: the protocol's state (`http::Conn`), moving bytes (`daemon::http::send`).
 
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use crate::http;
 use crate::sys::uring::Socket;
 use crate::time::Instant;
 
+use super::body::Body;
 use super::fetch::Next;
 use super::files::Version;
 use super::follow::Follow;
@@ -81,6 +83,8 @@ pub struct Connection {
     pub is_receiving: bool,
     /// The receive was cancelled since the backlog is too long.
     pub is_paused: bool,
+    /// The body of the request that is being read, or waits, where it goes to an origin.
+    pub body: Option<Body>,
     /// The client will send no more.
     pub has_ended: bool,
     /// The connection ends once what was answered is sent.
@@ -113,6 +117,7 @@ impl Connection {
             http: http::Conn::new(now),
             doing: Doing::Reading,
             backlog: Vec::new(),
+            body: None,
             is_receiving: false,
             is_paused: false,
             has_ended: false,

@@ -10,7 +10,9 @@
 
 mod accept;
 mod answer;
+mod body;
 mod cached;
+mod changes;
 mod conn;
 mod fetch;
 mod files;
@@ -38,7 +40,7 @@ use crate::cache::purge::{Purge, Purged};
 use crate::cache::store::Sight;
 use crate::http::date::DateLine;
 use crate::http::request::{Head, header_space, parse};
-use crate::http::{Step, Timeout};
+use crate::http::{Status, Step, Timeout};
 use crate::limits::{
     BACKLOG_BYTES_MAX, BACKLOG_BYTES_PAUSE, COMPLETIONS, HEADS_BYTES_MAX, HOT_PERIOD_SECONDS,
     LISTEN_BACKLOG, ORIGIN_SOCKETS_MAX, PIECES_MAX, RANGES_MAX, SWEEP_MS,
@@ -58,6 +60,7 @@ use super::purges::{OrderId, Phase};
 use super::settings::Settings;
 use super::topology::{ControlLine, Peers, StoreLine, WorkerEnds};
 use answer::Answer;
+use body::BodyMemory;
 use conn::{Connection, Doing};
 use fetch::{Context, Fetches, Next};
 use files::Files;
@@ -85,6 +88,8 @@ pub enum ToWorker {
         /// For what.
         purge: Arc<Purge>,
     },
+    /// What it said is invalid is gone everywhere.
+    Invalidated,
     /// New settings.
     Settings(Arc<Settings>),
     /// Take no more connections, finish what is in flight, end.
@@ -108,6 +113,12 @@ pub enum FromWorker {
         id: OrderId,
         /// Which part.
         phase: Phase,
+    },
+    /// An origin changed what these mean: they are to go, and the worker waits for it
+    /// (`ToWorker::Invalidated`). It says so again only after that.
+    Invalidate {
+        /// What is to go.
+        purges: Vec<Purge>,
     },
     /// The store (not a worker) did its part of a purge.
     StorePurged {
@@ -196,6 +207,8 @@ struct Shared {
     presence: Arc<Presence>,
     /// What comes from origins.
     fetches: Fetches,
+    /// What the bodies that go to them take.
+    bodies: BodyMemory,
     /// Parts of answers under way that are read back from files, for whom.
     file_reads: Slab<Key>,
     /// Set where the request at hand waits for an origin.
@@ -266,6 +279,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             worker.run_fetches();
         }
         worker.shared.fetches.flush();
+        worker.shared.counters.body_memory.set(worker.shared.bodies.bytes() as u64);
         worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
             next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
@@ -324,6 +338,7 @@ impl Worker {
             next_cooling: Instant::default(),
             presence: assignment.presence,
             fetches,
+            bodies: BodyMemory::default(),
             file_reads: Slab::new(capacity),
             asks_origin: false,
         };
@@ -458,12 +473,14 @@ impl Worker {
     /// Goes on with what comes from origins, and with those who waited for it.
     fn run_fetches(&mut self) {
         let shared = &mut self.shared;
-        let mut context =
-            context(&mut shared.ring, &shared.counters, &shared.settings, shared.now, &shared.date);
+        let (fetches, mut context) = shared.fetching();
         while let Ok(word) = self.words.try_recv() {
-            shared.fetches.handle(word, &mut context);
+            fetches.handle(word, &mut context);
         }
-        shared.fetches.work(&mut context);
+        fetches.work(&mut context);
+        if let Some(purges) = fetches.poll_invalidations() {
+            self.control.tell(self.number, FromWorker::Invalidate { purges });
+        }
         for (name, renewal) in std::mem::take(&mut shared.fetches.changed) {
             match renewal {
                 Some(renewal) => {
@@ -540,6 +557,10 @@ impl Worker {
                     self.shared.files.handle_settings();
                 }
                 ToWorker::Purge { id, phase, purge } => self.purge(id, phase, &purge),
+                ToWorker::Invalidated => {
+                    let (fetches, mut context) = self.shared.fetching();
+                    fetches.handle_invalidated(&mut context);
+                }
                 ToWorker::Drain => self.drain(),
                 ToWorker::Stop => {
                     self.is_over = true;
@@ -555,14 +576,8 @@ impl Worker {
         let shared = &mut self.shared;
         match phase {
             Phase::Mark => {
-                let mut context = context(
-                    &mut shared.ring,
-                    &shared.counters,
-                    &shared.settings,
-                    shared.now,
-                    &shared.date,
-                );
-                shared.fetches.purge(purge, &mut context);
+                let (fetches, mut context) = shared.fetching();
+                fetches.purge(purge, &mut context);
             }
             Phase::Drop => {
                 // Where the queue was full, what was removed is not known by name.
@@ -608,11 +623,16 @@ impl Worker {
 }
 
 impl Shared {
+    /// The fetches, and what they need of their worker.
+    fn fetching(&mut self) -> (&mut Fetches, Context<'_>) {
+        let context = context(&mut self.ring, &self.counters, &self.settings, self.now, &self.date);
+        (&mut self.fetches, context)
+    }
+
     /// Looks for what has run out of time at origins.
     fn sweep_fetches(&mut self) {
-        let mut context =
-            context(&mut self.ring, &self.counters, &self.settings, self.now, &self.date);
-        self.fetches.sweep(&mut context);
+        let (fetches, mut context) = self.fetching();
+        fetches.sweep(&mut context);
     }
 
     /// Something happened to a connection to an origin.
@@ -699,8 +719,18 @@ impl Shared {
                     if request.expects_continue {
                         out.own().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
+                    if self.takes_body(&request) {
+                        conn.http.keep_body();
+                        conn.body = Some(self.bodies.begin());
+                    }
                 }
-                Step::Data(_, bytes) => consumed += bytes,
+                Step::Data(range, bytes) => {
+                    consumed += bytes;
+                    if !self.take_body(conn, &rest[range]) {
+                        consumed = input.len();
+                        self.emit_refusal(conn, Status::ServiceUnavailable, &mut out);
+                    }
+                }
                 Step::Refused(status) => {
                     consumed = input.len();
                     self.emit_refusal(conn, status, &mut out);
@@ -751,14 +781,14 @@ impl Shared {
             && out.piece_count() + 2 * RANGES_MAX + 2 < PIECES_MAX
     }
 
-    /// Answers the request whose body was read over. Returns whether it has to wait.
+    /// Answers the request whose body is over. Returns whether it has to wait.
     fn answer_held(&mut self, id: Key, conn: &mut Connection, out: &mut Outgoing) -> bool {
         let head = conn.http.take_held();
         let mut space = header_space();
         let Ok(Head::Complete(request, _)) = parse(&head, &mut space, &self.settings.http.head)
         else {
             // The limits were lowered since it was read.
-            self.emit_refusal(conn, crate::http::Status::RequestHeaderFieldsTooLarge, out);
+            self.emit_refusal(conn, Status::RequestHeaderFieldsTooLarge, out);
             return false;
         };
         let answer = self.answer(id, conn, &request, out);
@@ -766,6 +796,7 @@ impl Shared {
             conn.http.put_back_held(head);
             return true;
         }
+        conn.body = None;
         conn.http.handle_next(self.now);
         false
     }

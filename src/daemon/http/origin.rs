@@ -26,6 +26,7 @@ use crate::tls;
 
 use super::super::origins::OriginSettings;
 use super::Map;
+use super::body::WholeBody;
 
 /// What became of a request.
 pub enum Event {
@@ -76,8 +77,15 @@ struct Conn {
 
 struct Request {
     origin: Key,
-    bytes: Arc<Vec<u8>>,
+    message: Message,
     conn: Option<Key>,
+}
+
+/// A request as it is sent.
+pub struct Message {
+    pub head: Vec<u8>,
+    pub method: Method,
+    pub body: Option<WholeBody>,
 }
 
 /// See the module.
@@ -141,11 +149,11 @@ impl Origins {
         }
     }
 
-    /// Sends `bytes`, a whole request without a body, to `origin`.
+    /// Sends `message` to `origin`.
     pub fn ask(
         &mut self,
         origin: &Arc<OriginSettings>,
-        bytes: Arc<Vec<u8>>,
+        message: Message,
         now: Instant,
     ) -> RequestId {
         let id = RequestId(self.next_request);
@@ -157,8 +165,8 @@ impl Origins {
         let key = self.find(origin);
         let Some(origin) = self.origins.find_mut(key) else { return id };
         origin.requests += 1;
-        origin.pool.handle_request(now, id, true);
-        self.requests.insert(id, Request { origin: key, bytes, conn: None });
+        origin.pool.handle_request(now, id, message.method.is_idempotent());
+        self.requests.insert(id, Request { origin: key, message, conn: None });
         self.touched.push(key);
         id
     }
@@ -376,17 +384,24 @@ impl Origins {
         asked.conn = Some(tag);
         conn.request = Some(request);
         conn.left = 0;
-        conn.http.handle_request(now, Method::Get);
-        let bytes = Arc::clone(&asked.bytes);
+        conn.http.handle_request(now, asked.message.method);
+        let body = asked.message.body.as_ref().map(WholeBody::bytes);
         if let Some(session) = &mut conn.tls {
-            if let Err(error) = session.send(&bytes) {
+            let sealed = session.send(&asked.message.head);
+            let sealed = sealed.and_then(|()| body.map_or(Ok(()), |body| session.send(&body)));
+            if let Err(error) = sealed {
                 log::warn!("a request to an origin could not be sealed: {error}");
                 self.fail(tag, Error::EarlyClose(Stage::FirstByte), now, ring);
                 return;
             }
             self.flush_tls(tag, ring);
         } else {
-            self.write(tag, &bytes, ring);
+            let mut outgoing = Box::<Outgoing>::default();
+            outgoing.own().extend_from_slice(&asked.message.head);
+            if let Some(body) = body.filter(|body| !body.is_empty()) {
+                outgoing.push_shared(body);
+            }
+            self.write_all(tag, outgoing, ring);
         }
         self.receive(tag, ring);
     }
@@ -411,6 +426,16 @@ impl Origins {
         }
         let mut outgoing = Box::<Outgoing>::default();
         outgoing.own().extend_from_slice(bytes);
+        outgoing.seal();
+        conn.is_sending = true;
+        ring.send_request(tag, socket, outgoing);
+    }
+
+    /// Sends a whole request on a connection that sends nothing else.
+    fn write_all(&mut self, tag: Key, mut outgoing: Box<Outgoing>, ring: &mut Ring) {
+        let Some(conn) = self.conns.find_mut(tag) else { return };
+        let Some(socket) = conn.socket else { return };
+        assert!(!conn.is_sending, "only a connection whose last request was sent is used again");
         outgoing.seal();
         conn.is_sending = true;
         ring.send_request(tag, socket, outgoing);

@@ -90,6 +90,41 @@ fn more_requests_than_there_is_room_for_are_told_so() {
 }
 
 #[test]
+fn workers_are_never_told_to_try_again_and_keep_no_operator_out() {
+    let mut purges = Purges::new(2, true);
+    for worker in 0..PURGE_REQUESTS_MAX + 1 {
+        purges.begin(Asker::Worker(worker), vec![key("/h/a")]);
+    }
+    for number in 0..PURGE_REQUESTS_MAX as u64 {
+        purges.begin_why(Asker::Socket(number), "http://h/a", Key::new());
+    }
+    purges.begin(Asker::Worker(99), vec![key("/h/a")]);
+    purges.begin(Asker::Admin(1), vec![key("/h/a")]);
+    let answers: Vec<Action> = actions(&mut purges)
+        .into_iter()
+        .filter(|action| matches!(action, Action::Answer { .. }))
+        .collect();
+    let busy = Action::Answer { asker: Asker::Admin(1), outcome: Outcome::Busy };
+    assert_eq!(answers, [busy], "the operators' places are taken by operators");
+}
+
+#[test]
+fn without_a_store_workers_forget_what_they_keep_in_memory() {
+    let mut purges = Purges::new(1, false);
+    purges.begin(Asker::Worker(0), vec![key("/h/a")]);
+    let (id, phase) = told(&actions(&mut purges)[0]);
+    assert_eq!(phase, Some(Phase::Mark));
+    purges.handle_worker_ack(id, Phase::Mark, 0);
+    assert_eq!(told(&actions(&mut purges)[0]), (id, Some(Phase::Drop)));
+    purges.handle_worker_ack(id, Phase::Drop, 0);
+    let outcome = Outcome::Purged(Purged::default());
+    assert_eq!(actions(&mut purges), [Action::Answer { asker: Asker::Worker(0), outcome }]);
+    // And again, now that it has its answer.
+    purges.begin(Asker::Worker(0), vec![key("/h/a")]);
+    assert_eq!(actions(&mut purges).len(), 1);
+}
+
+#[test]
 fn outcomes_have_words() {
     let text = |outcome: Outcome| {
         let mut out = Vec::new();

@@ -24,7 +24,7 @@ use super::super::super::store::ToStore;
 use super::super::follow::{Answer, End, Renewal, Verdict};
 use super::super::origin::Event;
 use super::request::{
-    public_place, status_line, status_of, status_of_refusal, with_asked, with_conditions,
+    message, public_place, status_line, status_of, status_of_refusal, with_asked,
 };
 use super::words::{Next, Word};
 use super::{Context, Fetches, Kept, Storing};
@@ -36,6 +36,10 @@ impl Fetches {
             Event::Failed(id, _) | Event::Refused(id, _) => *id,
         };
         let Some(key) = self.by_request.get(&id).copied() else { return };
+        if let Some(held) = self.fetches.get_mut(&key).and_then(|fetch| fetch.held.as_mut()) {
+            held.push(event);
+            return;
+        }
         match event {
             Event::Head(_, head) => self.handle_head(key, &head, context),
             Event::Body(_, pieces) => self.handle_body(key, pieces, context),
@@ -85,10 +89,17 @@ impl Fetches {
         });
         match plan {
             // RFC 9110 15.4.5: an answer to a condition, which was not sent.
-            Plan::Send(record, _) if record.status == 304 => {
+            Plan::Send(record, _) if record.status == 304 && fetch.ask.change.is_none() => {
                 self.conclude(key, &Verdict::Refused(Status::BadGateway), context);
             }
-            Plan::Send(record, pass) => self.begin_answer(key, record, pass, length, context),
+            Plan::Send(record, pass) => {
+                let purges = Self::plan_purges(&fetch.ask, &record, context.settings);
+                if purges.is_empty() {
+                    self.begin_answer(key, record, pass, length, context);
+                } else {
+                    self.hold(key, (record, pass, length), purges, context);
+                }
+            }
             Plan::Confirmed(record) => self.confirm(key, record, context),
             Plan::Spent => {
                 let head = fetch.ask.stored.as_ref().and_then(|stored| stored.emit());
@@ -106,7 +117,7 @@ impl Fetches {
             Plan::Again => {
                 fetch.ask.stored = None;
                 let before = fetch.request;
-                let request = Arc::new(with_conditions(&fetch.ask));
+                let request = message(&fetch.ask, None);
                 fetch.request = self.origins.ask(&fetch.ask.origin, request, context.now);
                 let after = fetch.request;
                 self.by_request.remove(&before);

@@ -5,18 +5,20 @@
 //! Owns: the fetches of the keys that are this worker's, bounded by `FETCHES_MAX`; what its own
 //! connections follow; small answers other than 200, bounded by `KEPT_MAX`.   Thread: one worker.
 //! Invariants: a key has one fetch that may be joined; a fetch goes on when its clients have left,
-//! unless nothing of it would be stored; a fetch that met a purge is stored by nobody.
+//! unless nothing of it would be stored; a fetch that met a purge is stored by nobody; the client
+//! of a change is told of it after what it made invalid is gone.
 //! Not here: what an answer means (`cache::flight`), sockets (`daemon::http::origin`), how a
 //! connection is sent its bytes (`daemon::http::send`).
 
 mod answer;
+mod invalidate;
 mod keep;
 mod listen;
 mod request;
 mod words;
 
 pub use request::status_line;
-pub use words::{Ask, Next, Word};
+pub use words::{Ask, Change, Next, Word};
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -39,9 +41,11 @@ use super::super::settings::Settings;
 use super::super::store::{StoreId, ToStore};
 use super::super::topology::{Peers, StoreLine};
 use super::Map;
+use super::body::WholeBody;
 use super::follow::{Answer, End, Follow, Renewal, Verdict};
-use super::origin::Origins;
-use request::{is_for, with_conditions};
+use super::origin::{Message, Origins};
+use invalidate::{Held, Invalidations};
+use request::{is_for, message};
 
 enum Storing {
     /// It is not, or not any more.
@@ -68,6 +72,8 @@ struct Fetch {
     is_paused: bool,
     /// Its request is over.
     is_over: bool,
+    /// The head of its answer waits until what it made invalid is gone.
+    held: Option<Box<Held>>,
 }
 
 struct Remote {
@@ -84,7 +90,7 @@ struct Kept {
 }
 
 /// A name, and its file's new record, if that is all that changed.
-pub type Change = (Box<[u8]>, Option<Renewal>);
+pub type ChangedName = (Box<[u8]>, Option<Renewal>);
 
 /// What the methods below need of their worker.
 pub struct Context<'a> {
@@ -128,10 +134,12 @@ pub struct Fetches {
     memory: Rc<Cell<usize>>,
     /// Fetches with bytes for the store.
     unstored: Vec<Key>,
+    /// What answers made invalid.
+    invalidations: Invalidations,
     /// Connections that can go on.
     pub woken: VecDeque<(Key, Next)>,
     /// Names whose files are to be looked at again; with a record, it is the file's new one.
-    pub changed: Vec<Change>,
+    pub changed: Vec<ChangedName>,
 }
 
 impl Fetches {
@@ -159,6 +167,7 @@ impl Fetches {
             has_taken: false,
             memory: Rc::default(),
             unstored: Vec::new(),
+            invalidations: Invalidations::default(),
             woken: VecDeque::new(),
             changed: Vec::new(),
         }
@@ -236,6 +245,22 @@ impl Fetches {
         let owner = if ask.is_alone { self.number } else { self.peers.owner(&ask.key) };
         let word = Word::Ask { from: self.number, follow: follow.id, ask: Box::new(ask) };
         self.tell(owner, word, context);
+        true
+    }
+
+    /// Sends a request that changes what its origin has, once and for `conn` alone. Returns false
+    /// where too much is under way, and nothing was sent.
+    pub fn ask_change(
+        &mut self,
+        conn: Key,
+        ask: Ask,
+        body: Option<WholeBody>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(follow) = self.follow(ask.key.clone(), Some(conn), false) else { return false };
+        follow.wait(conn);
+        let message = message(&ask, body);
+        self.begin(follow, Vec::new(), Box::new(ask), message, context);
         true
     }
 
@@ -337,12 +362,24 @@ impl Fetches {
         };
         let remote = Remote { worker: from, follow, is_asker: true, is_full: false };
         let remote = if is_local { Vec::new() } else { vec![remote] };
+        let message = message(&ask, None);
+        self.begin(local, remote, ask, message, context);
+    }
+
+    /// Asks the origin.
+    fn begin(
+        &mut self,
+        local: Rc<Follow>,
+        remote: Vec<Remote>,
+        ask: Box<Ask>,
+        message: Message,
+        context: &mut Context<'_>,
+    ) {
         context.counters.cache.fetches.add(1);
         if ask.stored.is_some() {
             context.counters.cache.revalidations.add(1);
         }
-        let request = Arc::new(with_conditions(&ask));
-        let request = self.origins.ask(&ask.origin, request, context.now);
+        let request = self.origins.ask(&ask.origin, message, context.now);
         let id = local.id;
         let fetch = Fetch {
             ask,
@@ -355,6 +392,7 @@ impl Fetches {
             is_purged: false,
             is_paused: false,
             is_over: false,
+            held: None,
         };
         self.fetches.insert(id, fetch);
         self.by_request.insert(request, id);
@@ -451,6 +489,7 @@ impl Fetches {
         self.tell_used();
         self.tell_aborts();
         self.origins.sweep(context.now, context.ring);
+        self.sweep_invalidations(context);
         let idle: Vec<Key> = self
             .fetches
             .iter()

@@ -8,13 +8,15 @@ use crate::cache::freshness::status::{CacheStatus, Handled};
 use crate::cache::freshness::validate::conditions;
 use crate::cache::freshness::{Fields, Method as CacheMethod, Request};
 use crate::cache::record::Record;
-use crate::http::Status;
 use crate::http::origin::pool::Refusal;
 use crate::http::origin::{Error, Timeout};
 use crate::http::request::{self, header_space};
+use crate::http::{Method, Status};
 use crate::limits::HEADERS_MAX;
 use crate::sys::process::random_seed;
 
+use super::super::body::WholeBody;
+use super::super::origin::Message;
 use super::words::Ask;
 
 /// The line of Cache-Status.
@@ -25,8 +27,13 @@ pub fn status_line(cache: &str, handled: Handled, ttl_seconds: Option<i64>) -> V
     line
 }
 
-/// The request with the conditions of what is stored: before the empty line at its end.
-pub(super) fn with_conditions(ask: &Ask) -> Vec<u8> {
+/// The request with the conditions of what is stored, before the empty line at the end of its head.
+pub(super) fn message(ask: &Ask, body: Option<WholeBody>) -> Message {
+    let method = ask.change.as_ref().map_or(Method::Get, |change| change.method);
+    Message { head: with_conditions(ask), method, body }
+}
+
+fn with_conditions(ask: &Ask) -> Vec<u8> {
     let mut request = ask.request.clone();
     let Some(stored) = &ask.stored else { return request };
     request.truncate(request.len() - 2);
@@ -72,9 +79,10 @@ pub(super) fn with_fields<T>(request: &[u8], then: impl FnOnce(Fields<'_>) -> T)
 }
 
 pub(super) fn with_asked<T>(ask: &Ask, date: &[u8], then: impl FnOnce(&Asked<'_>) -> T) -> T {
+    let method = if ask.change.is_some() { CacheMethod::Unsafe } else { CacheMethod::Get };
     with_fields(&ask.request, |fields| {
         then(&Asked {
-            request: Request { method: CacheMethod::Get, fields },
+            request: Request { method, fields },
             control: ask.control,
             stored: ask.stored.as_deref(),
             generation: ask.generation.unwrap_or_else(random_seed),

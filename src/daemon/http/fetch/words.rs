@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::cache::freshness::status::Fwd;
 use crate::cache::freshness::{Policy, RequestControl};
 use crate::cache::record::Record;
-use crate::http::Status;
+use crate::http::{Method, Status};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::Key;
 
@@ -27,6 +27,8 @@ pub struct Ask {
     pub origin: Arc<OriginSettings>,
     /// The request as it is sent, but for conditions.
     pub request: Vec<u8>,
+    /// What it changes, where it is none that only reads.
+    pub change: Option<Change>,
     /// What is stored, whose validators are sent along.
     pub stored: Option<Arc<Record>>,
     /// The rules for the path.
@@ -43,6 +45,17 @@ pub struct Ask {
     pub fwd: Fwd,
     /// The authority that the client asked for, for redirects.
     pub public: Box<str>,
+}
+
+/// A request that changes what its origin has.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// By which method.
+    pub method: Method,
+    /// The directory of the host that it is for.
+    pub directory: Box<str>,
+    /// Path and query that it is for, as they are sent.
+    pub target: Box<str>,
 }
 
 /// What workers and the store tell each other about fetches.
