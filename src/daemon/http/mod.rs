@@ -650,7 +650,7 @@ impl Shared {
                 origins.handle_filled(tag, buffer, result, now, ring);
             }
             Completion::RequestSent { tag, outgoing, result } => {
-                origins.handle_sent(tag, outgoing, result, ring);
+                origins.handle_sent(tag, outgoing, result, now, ring);
             }
             _ => {}
         }

@@ -446,13 +446,17 @@ impl Origins {
         tag: Key,
         mut outgoing: Box<Outgoing>,
         result: Result<usize, Errno>,
+        now: Instant,
         ring: &mut Ring,
     ) {
         let Some(conn) = self.conns.find_mut(tag) else { return };
         let Some(socket) = conn.socket else { return };
         conn.is_sending = false;
         match result {
-            Ok(sent) => outgoing.advance(sent as u64),
+            Ok(sent) => {
+                conn.http.handle_sent(now);
+                outgoing.advance(sent as u64);
+            }
             Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
             // What comes next tells: an answer that was sent before the close, or the close.
             Err(_) => return,

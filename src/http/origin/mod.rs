@@ -51,8 +51,8 @@ pub struct Options {
     pub head: HeadLimits,
     /// How long making the connection may take, TLS included.
     pub connect_timeout: Duration,
-    /// How long the first byte of an answer may take from the request on, and its whole head from
-    /// that byte on. After an interim answer the time begins anew.
+    /// How long the first byte of an answer may take from the last bytes of the request on, and its
+    /// whole head from that byte on. After an interim answer the time begins anew.
     pub first_byte_timeout: Duration,
     /// How long an answer may pause in its middle.
     pub between_bytes_timeout: Duration,
@@ -171,6 +171,14 @@ impl Conn {
         self.requests = self.requests.saturating_add(1);
         self.is_answered = false;
         self.is_paused = false;
+    }
+
+    /// The kernel took a part of the request: the time for its answer begins anew, since an origin
+    /// that takes a long body slowly cannot answer before.
+    pub fn handle_sent(&mut self, now: Instant) {
+        if let Phase::FirstByte { since, .. } = &mut self.phase {
+            *since = now;
+        }
     }
 
     /// Reads the beginning of `input`: all bytes that arrived and were not consumed yet.

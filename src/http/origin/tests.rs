@@ -103,6 +103,18 @@ fn the_first_byte_is_waited_for() {
 }
 
 #[test]
+fn the_first_byte_is_waited_for_from_the_end_of_the_request_on() {
+    let mut conn = asked();
+    conn.handle_sent(at(9));
+    assert_eq!(conn.next_deadline(&OPTIONS), Some(at(19)));
+    assert_eq!(step_at(&mut conn, at(10), "H"), "more");
+    // Not once it answers: a head does not become younger by what is still sent.
+    conn.handle_sent(at(11));
+    let timeout = conn.handle_timeout(at(20), &OPTIONS);
+    assert!(matches!(timeout, Some(Error::Timeout(_))), "{timeout:?}");
+}
+
+#[test]
 fn only_a_kept_connection_may_be_retried() {
     let unanswered = Closed::Incomplete(Error::EarlyClose(Stage::FirstByte));
     let mut conn = asked();
