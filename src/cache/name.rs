@@ -165,6 +165,31 @@ pub fn variant_place(secondary_key: &[u8]) -> u64 {
     u64::from(crc32c::crc32c(secondary_key)) % VARIANTS_MAX as u64
 }
 
+/// The name of the variant at `place` beside `name`, the key's own or that beside a directory.
+/// `None` where it would be too long.
+#[must_use]
+pub fn variant(name: &[u8], place: u64) -> Option<Key> {
+    let mut key = Key::new();
+    key.try_extend_from_slice(name).ok()?;
+    key.try_extend_from_slice(format!("%_v{place:016x}").as_bytes()).ok()?;
+    fits(&key).then_some(key)
+}
+
+/// All names under which an answer for the URL with this plain `name` is looked for: its own, that
+/// beside a directory, and the variants of both.
+#[must_use]
+pub fn served_names(name: &[u8]) -> Vec<Vec<u8>> {
+    let beside = beside_directory(name);
+    let own = std::iter::once(name.to_vec()).chain(beside);
+    let with_variants = own.flat_map(|own| {
+        let places = 0..VARIANTS_MAX as u64;
+        let variants: Vec<_> =
+            places.filter_map(|place| variant(&own, place)).map(|key| key.to_vec()).collect();
+        std::iter::once(own).chain(variants)
+    });
+    with_variants.collect()
+}
+
 /// Whether the last part of a name is short enough for a file system.
 #[must_use]
 pub fn fits(name: &[u8]) -> bool {

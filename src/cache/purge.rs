@@ -6,6 +6,8 @@
 //! out.
 //! Not here: removing anything (`cache::store`), how a purge reaches the boxes (`daemon`).
 
+use std::sync::Arc;
+
 use crate::limits::KEY_BYTES_MAX;
 
 use super::name::{self, Named};
@@ -17,6 +19,10 @@ pub enum What {
     /// Everything that is stored for one URL, by its plain name: also what lies beside a directory,
     /// every variant, and an error that was stored.
     Key(Box<[u8]>),
+    /// The same, as far as it would be served: names that nothing is looked for under are left. For
+    /// what clients change all day, since it looks at these few names only, however much lies
+    /// beside them.
+    Url(Box<[u8]>),
     /// Names that begin so: `/www.example.com/a/`.
     Prefix(Box<[u8]>),
     /// URLs of a host whose path matches, or whose path with `?` and query does.
@@ -67,7 +73,9 @@ impl Purge {
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         match &self.what {
-            What::Key(key) => *name == **key || (begins_as(name, key) && is_same_url(name, key)),
+            What::Key(key) | What::Url(key) => {
+                *name == **key || (begins_as(name, key) && is_same_url(name, key))
+            }
             What::Prefix(prefix) => name.starts_with(prefix),
             What::Glob { directory, pattern } => {
                 path_in(name, directory).is_some_and(|path| matches_url(pattern, path))
@@ -78,11 +86,20 @@ impl Purge {
         }
     }
 
+    /// The names that are looked at, where these are all; else the tree is looked through.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<Arc<[u8]>>> {
+        match &self.what {
+            What::Url(key) => Some(name::served_names(key).into_iter().map(Into::into).collect()),
+            _ => None,
+        }
+    }
+
     /// The directory that holds everything meant; empty for the root.
     #[must_use]
     pub fn start(&self) -> Vec<u8> {
         match &self.what {
-            What::Key(name) | What::Prefix(name) => parent(name).to_vec(),
+            What::Key(name) | What::Url(name) | What::Prefix(name) => parent(name).to_vec(),
             What::Glob { directory, .. } | What::Directory(directory) if !directory.is_empty() => {
                 [b"/", &directory[..]].concat()
             }
@@ -95,7 +112,9 @@ impl Purge {
     pub fn may_hold(&self, directory: &[u8]) -> bool {
         match &self.what {
             // With its marks a part can be too long for one name: then they are further below.
-            What::Key(key) => directory.ends_with(MORE) && begins_as(directory, key),
+            What::Key(key) | What::Url(key) => {
+                directory.ends_with(MORE) && begins_as(directory, key)
+            }
             What::Prefix(prefix) => {
                 let len = prefix.len().min(directory.len());
                 prefix[..len] == directory[..len]
@@ -223,6 +242,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_served_of_a_url_is_meant_by_its_purges() {
+        for len in [1, 220, 230, 231, 236, 249, 250, 255, 256, 600] {
+            let path = format!("/d/{}", "x".repeat(len));
+            let mut key = Key::new();
+            emit("h", path.as_bytes(), Some(b"q"), Marks::default(), &mut key).unwrap();
+            let purge = |what: fn(Box<[u8]>) -> What| purge(what(key[..].into()));
+            let names = purge(What::Url).names().expect("few");
+            let most = 2 + 2 * crate::limits::VARIANTS_MAX;
+            assert!(names.contains(&key[..].into()) && names.len() <= most, "{len}");
+            assert_eq!(names.len() == most, !(230..=250).contains(&len), "{len}: where marks fit");
+            for name in names {
+                assert!(purge(What::Url).matches(&name) && purge(What::Key).matches(&name));
+            }
+        }
+        assert_eq!(purge(What::All).names(), None);
     }
 
     #[test]

@@ -44,7 +44,10 @@ impl<D: Disk> Store<D> {
             What::Tag(tag) if self.tags.is_complete() && self.upkeep.is_all_known => {
                 Way::Names(self.tags.take(tag).into_iter())
             }
-            _ => Way::Walk(Walk::new(&mut self.disk, &purge.start())),
+            _ => match purge.names() {
+                Some(names) => Way::Names(names.into_iter()),
+                None => Way::Walk(Walk::new(&mut self.disk, &purge.start())),
+            },
         };
         self.purging = Some(Purging { purge, way, purged: Purged::default() });
     }

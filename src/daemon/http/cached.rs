@@ -657,9 +657,5 @@ fn is_for(record: &Record, fields: Fields<'_>) -> bool {
 /// The name of the variant with that secondary key beside `key`: one of `VARIANTS_MAX` places,
 /// which bounds how many there are; two that share a place replace each other.
 fn variant_of(key: &[u8], secondary: &SecondaryKey) -> Option<FileName> {
-    let mut name = FileName::new();
-    name.try_extend_from_slice(key).ok()?;
-    let mark = format!("%_v{:016x}", name::variant_place(secondary));
-    name.try_extend_from_slice(mark.as_bytes()).ok()?;
-    name::fits(&name).then_some(name)
+    name::variant(key, name::variant_place(secondary))
 }

@@ -222,6 +222,11 @@ fn purges(running: &Running, root: &Path) {
     assert!(!root.join("h/p").exists());
     let pattern = crate::cache::pattern::Pattern::new("*.png");
     assert_eq!(removed(What::Glob { directory: key("h"), pattern }), 1);
+    for (number, name) in [(10, "/u/k"), (11, "/u/k%_v000000000000001f"), (12, "/u/k%_file")] {
+        running.put(number, name, "green", vec![1]);
+        assert!(matches!(running.hear(), Said::Reply(FromStore::Stored { .. })));
+    }
+    assert_eq!(removed(What::Url(key("/u/k"))), 3);
     running.put(9, "/i/x", "green", vec![1]);
     assert!(matches!(running.hear(), Said::Reply(FromStore::Stored { .. })));
     assert_eq!(removed(What::Directory(key("i"))), 1);

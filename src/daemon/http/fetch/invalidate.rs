@@ -69,7 +69,7 @@ impl Fetches {
             // What has no name is not stored.
             names::key_in(settings, &change.directory, path.as_bytes(), query).ok()
         });
-        keys.map(|key| Purge { what: What::Key(key[..].into()), soft: false }).collect()
+        keys.map(|key| Purge { what: What::Url(key[..].into()), soft: false }).collect()
     }
 
     /// The head of the answer to `key` waits until `purges` are done.
