@@ -104,6 +104,14 @@ impl Pending {
         }
     }
 
+    /// Waits a moment, in which nothing is to come.
+    pub fn await_quiet(&self) {
+        self.stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let seen = self.stream.peek(&mut [0]);
+        assert!(seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
     /// Takes the first bytes of what is here.
     pub fn take(&mut self, count: usize) -> Vec<u8> {
         self.held.drain(..count).collect()

@@ -601,6 +601,20 @@ fn an_origin_that_does_not_listen_or_not_answer() {
 }
 
 #[test]
+fn an_origin_may_take_a_long_body_slowly() {
+    const LEN: usize = 24 << 20;
+    let origin = Origin::start(|exchange| {
+        let body = exchange.body_slowly(24, Duration::from_millis(100));
+        exchange.answer("", body.len().to_string());
+    });
+    let limits = "[limits]\nbody_bytes_max = \"32 MiB\"";
+    let timeouts = "first_byte_timeout = \"1 s\"";
+    let peer = Setup::of(&origin).methods(&ALL).server(limits).origin(timeouts).start();
+    let reply = change(&peer, "PUT", "/a", &vec![b'x'; LEN]);
+    assert_eq!((reply.status, reply.text()), (200, LEN.to_string()));
+}
+
+#[test]
 fn another_address_is_tried_where_no_connection_could_be_made() {
     let mut dead = echo();
     let origin = echo();
@@ -659,6 +673,36 @@ fn who_leaves_before_the_answer_has_changed_it_all_the_same() {
     let name = "peerage_cache_invalidations_total";
     await_true(20, "it to be invalidated", || peer.metric(name) == 1.0);
     await_true(20, "the new one", || peer.get("/a").text() == "/a 2");
+}
+
+#[test]
+fn a_reload_in_the_middle_sends_nothing_twice() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let opened = Arc::clone(&gate);
+    let origin = Origin::start(move |exchange| {
+        let body = exchange.body();
+        exchange.wait(|| opened.load(Ordering::SeqCst));
+        exchange.answer("", body);
+    });
+    let peer = Setup::of(&origin).methods(&["POST"]).start();
+    let form = request("POST", "/a", "", b"body");
+    let sent = Pending::send_bytes(peer.address, &form);
+    await_true(20, "it to be sent", || origin.count("/a") == 1);
+    let begun = &form[..form.len() - 1];
+    let mut kept = Pending::send_bytes(peer.address, begun);
+    let has_body = || peer.metric("peerage_http_body_memory_bytes") > 1024.0;
+    await_true(20, "its body to be kept", has_body);
+    peer.reload(", \"POST\"]", "]");
+    kept.more(b"y");
+    assert_eq!(kept.next().status, 405, "by then it takes none");
+    let mut over = Pending::send_bytes(peer.address, begun);
+    over.await_quiet();
+    peer.reload("\"OPTIONS\"]", "\"OPTIONS\", \"POST\"]");
+    over.more(b"y");
+    assert_eq!(over.next().status, 503, "its body was read over");
+    gate.store(true, Ordering::SeqCst);
+    assert_eq!(sent.finish().text(), "body");
+    assert_eq!(origin.total(), 1);
 }
 
 #[test]

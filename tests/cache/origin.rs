@@ -58,6 +58,17 @@ impl Exchange<'_> {
         body
     }
 
+    /// The same in so many steps, each after such a pause.
+    pub fn body_slowly(&mut self, steps: usize, pause: Duration) -> Vec<u8> {
+        let length: usize = self.field("content-length").parse().unwrap_or(0);
+        let mut body = vec![0; length];
+        for part in body.chunks_mut(length.div_ceil(steps)) {
+            std::thread::sleep(pause);
+            self.stream.read_exact(part).unwrap();
+        }
+        body
+    }
+
     /// Sends these bytes at once. Returns false where nobody takes them any more.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         let stream = self.stream.get_mut();

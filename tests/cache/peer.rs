@@ -199,6 +199,19 @@ impl Peer {
             launch(&self.setup, self.directory.path());
     }
 
+    /// Puts `new` in the place of `old` in its configuration, and has it read again.
+    pub fn reload(&self, old: &str, new: &str) {
+        let file = self.directory.path().join("peerage.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{old} is not in {text}");
+        std::fs::write(&file, text.replace(old, new)).unwrap();
+        let done = "peerage_reloads_total{result=\"done\"}";
+        let before = self.metric(done);
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        await_true(20, "the reload", || self.metric(done) > before);
+    }
+
     /// What is run before from the next start on.
     pub fn set_before(&mut self, line: &str) {
         self.setup.before = line.to_owned();

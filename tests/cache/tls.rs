@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::client::Pending;
 use crate::harness::pattern;
 use crate::origin::{Exchange, Origin, Stream};
 use crate::peer::{Peer, Setup};
@@ -93,11 +94,15 @@ fn simple(exchange: &mut Exchange<'_>) {
 
 /// A daemon that trusts `authority` only.
 fn start(origin: &Origin, authority: &Authority, lines: &str) -> Peer {
+    start_as(Setup::of(origin), authority, lines)
+}
+
+fn start_as(setup: Setup, authority: &Authority, lines: &str) -> Peer {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(directory.path().join("tree")).unwrap();
     let file = Path::new("authorities.pem");
     std::fs::write(directory.path().join(file), authority.pem()).unwrap();
-    Setup::of(origin)
+    setup
         .origin(&format!(
             "scheme = \"https\"
 ca_file = \"authorities.pem\"
@@ -119,6 +124,28 @@ fn a_trusted_origin_is_asked_and_its_connection_kept() {
     }
     assert!(origin.connections() < 5, "{}", origin.connections());
     assert_eq!(origin.last_field("host"), "a.example");
+}
+
+#[test]
+fn bodies_go_to_it_whole() {
+    let trusted = authority("trusted");
+    let origin = origin(config(&trusted, "a.example", 2099), true, |exchange| {
+        let body = exchange.body();
+        exchange.answer("", body);
+    });
+    let setup = Setup::of(&origin).methods(&["POST", "PUT"]);
+    let peer = start_as(setup, &trusted, "");
+    for len in [0, 1, 16_384, 16_385, 1 << 20] {
+        for method in ["POST", "PUT", "PUT"] {
+            let head =
+                format!("{method} /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: {len}\r\n\r\n");
+            let body = pattern(len, 5);
+            let sent = [head.as_bytes(), &body].concat();
+            let reply = Pending::send_bytes(peer.address, &sent).finish();
+            assert!(reply.status == 200 && reply.body == body, "{method} {len}: {}", reply.head);
+        }
+    }
+    assert_eq!(origin.total(), 15);
 }
 
 #[test]
