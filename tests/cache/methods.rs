@@ -244,6 +244,12 @@ fn the_memory_for_bodies_is_bounded_and_given_back() {
     await_true(20, "it to be here", || memory() >= 100_000.0);
     let refused = send(&peer, &form);
     assert_eq!(refused.status, 503);
+    // Before it is sent, where its length is known.
+    let waits = request("POST", "/a", "Expect: 100-continue\r\n", &form);
+    let head = waits.len() - form.len();
+    let waits = Pending::send_bytes(peer.address, &waits[..head]).finish();
+    assert_eq!((waits.status, waits.field("connection")), (503, "close"));
+    assert_eq!(send(&peer, &chunked("POST", "/a", &form, 50_000)).status, 503);
     assert_eq!(refused.field("retry-after"), "1");
     assert!(peer.metric("peerage_http_bodies_refused_total") >= 1.0);
     assert_eq!(change(&peer, "POST", "/b", b"small").text(), "small");

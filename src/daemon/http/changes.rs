@@ -19,6 +19,7 @@ use crate::http::hosts::HostName;
 use crate::http::origin::Conditions;
 use crate::http::{Framing, Method, Request, Status, target};
 use crate::limits::KEY_BYTES_MAX;
+use crate::stdx::num::wide;
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
@@ -30,13 +31,32 @@ use super::conn::Connection;
 use super::fetch::{Ask, Change, Next};
 
 impl Shared {
-    /// Whether the body that follows goes on to an origin.
-    pub(super) fn takes_body(&self, request: &Request<'_, '_>) -> bool {
+    /// A body follows: it is kept where it goes on to an origin. Returns false where there is no
+    /// memory for it now, so that it need not be sent first.
+    pub(super) fn begin_taking(
+        &mut self,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+    ) -> bool {
         let mut foreign = HostName::new();
-        request.method.is_change() && place(&self.settings, request, &mut foreign).is_ok()
+        if !request.method.is_change() || place(&self.settings, request, &mut foreign).is_err() {
+            return true;
+        }
+        let announced = match request.framing {
+            Framing::Length(length) => length,
+            Framing::None | Framing::Chunked => 0,
+        };
+        let needed = wide(self.bodies.bytes()).saturating_add(announced);
+        if needed > self.settings.body_memory_bytes_max {
+            self.counters.bodies_refused.add(1);
+            return false;
+        }
+        conn.http.keep_body();
+        conn.body = Some(self.bodies.begin());
+        true
     }
 
-    /// Takes bytes of a body. Returns false where there is no memory for it.
+    /// Takes bytes of a body. Returns false where there is no memory for them.
     pub(super) fn take_body(&self, conn: &mut Connection, data: &[u8]) -> bool {
         let body = conn.body.get_or_insert_with(|| self.bodies.begin());
         let is_taken = body.push(data, self.settings.body_memory_bytes_max);

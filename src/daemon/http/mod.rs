@@ -716,12 +716,11 @@ impl Shared {
                 Step::Consumed(bytes) => consumed += bytes,
                 Step::Begun(request, bytes) => {
                     consumed += bytes;
-                    if request.expects_continue {
+                    if !self.begin_taking(conn, &request) {
+                        consumed = input.len();
+                        self.emit_refusal(conn, Status::ServiceUnavailable, &mut out);
+                    } else if request.expects_continue {
                         out.own().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                    }
-                    if self.takes_body(&request) {
-                        conn.http.keep_body();
-                        conn.body = Some(self.bodies.begin());
                     }
                 }
                 Step::Data(range, bytes) => {
