@@ -247,6 +247,10 @@ fn serve(assignment: Assignment) -> Result<(), String> {
         let timeout = worker.timeout();
         let waited = worker.shared.ring.submit_and_wait(timeout);
         waited.map_err(|error| format!("io_uring_enter failed: {error}"))?;
+        // What was answered is on its way; what came can wait for a moment.
+        if worker.shared.fetches.is_store_behind() {
+            std::thread::yield_now();
+        }
         worker.shared.counters.waits.add(1);
         worker.shared.now = clock.now();
         worker.shared.date.update(unix_seconds());
