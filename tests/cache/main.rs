@@ -28,3 +28,4 @@ mod storage;
 mod tls;
 mod vary;
 mod waiters;
+mod why;

@@ -18,7 +18,7 @@ mod follow;
 mod origin;
 mod send;
 
-pub use fetch::Word;
+pub use fetch::{Fact, Word};
 pub use files::TreeState;
 
 use std::cell::Cell;
@@ -85,6 +85,13 @@ pub enum ToWorker {
         /// For what.
         purge: Arc<Purge>,
     },
+    /// What is known of a key beside the tree; it is answered.
+    Look {
+        /// Comes back with the answer.
+        id: OrderId,
+        /// The key.
+        key: Box<[u8]>,
+    },
     /// New settings.
     Settings(Arc<Settings>),
     /// Take no more connections, finish what is in flight, end.
@@ -108,6 +115,13 @@ pub enum FromWorker {
         id: OrderId,
         /// Which part.
         phase: Phase,
+    },
+    /// It looked.
+    Saw {
+        /// For which question.
+        id: OrderId,
+        /// What it knows.
+        facts: Vec<Fact>,
     },
     /// The store (not a worker) did its part of a purge.
     StorePurged {
@@ -544,6 +558,11 @@ impl Worker {
                     self.shared.files.handle_settings();
                 }
                 ToWorker::Purge { id, phase, purge } => self.purge(id, phase, &purge),
+                ToWorker::Look { id, key } => {
+                    let (now, unix) = (self.shared.now, self.shared.date.seconds());
+                    let facts = self.shared.fetches.look(&key, now, unix);
+                    self.control.tell(self.number, FromWorker::Saw { id, facts });
+                }
                 ToWorker::Drain => self.drain(),
                 ToWorker::Stop => {
                     self.is_over = true;

@@ -12,9 +12,11 @@
 mod answer;
 mod keep;
 mod listen;
+mod look;
 mod request;
 mod words;
 
+pub use look::Fact;
 pub use request::status_line;
 pub use words::{Ask, Next, Word};
 
