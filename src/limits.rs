@@ -270,8 +270,8 @@ pub const ORIGIN_BUFFER_BYTES: usize = 32 * 1024;
 /// The same once a large body is known to follow: fewer, longer receives.
 pub const ORIGIN_BUFFER_BYTES_LARGE: usize = 256 * 1024;
 
-/// Buffers of `ORIGIN_BUFFER_BYTES` that a worker keeps to receive into again: as many small answers
-/// as wait for the store while it writes. Beyond: the allocator's business.
+/// Buffers of `ORIGIN_BUFFER_BYTES` that a worker keeps to receive into again: as many small
+/// answers as wait for the store while it writes. Beyond: the allocator's business.
 pub const ORIGIN_SPARES_MAX: usize = 256;
 
 /// Gathered sends that a worker keeps to ask origins with again. Beyond: the allocator's business.

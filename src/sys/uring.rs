@@ -364,8 +364,8 @@ impl Ring {
         self.push(entry, Kind::Held, key);
     }
 
-    /// Receives on `socket` into what `buffer` has room for behind its bytes. `is_early`: nothing is
-    /// likely to be there yet, so the kernel does not look before it waits.
+    /// Receives on `socket` into what `buffer` has room for behind its bytes. `is_early`: nothing
+    /// is likely to be there yet, so the kernel does not look before it waits.
     ///
     /// # Panics
     /// If it has no room.
