@@ -136,10 +136,12 @@ pub const OPEN_TRIES_MAX: u8 = 8;
 /// that makes the worker drop every file it has open: a flush holds all other messages.
 pub const WORKER_QUEUE: usize = 1024;
 
-/// Messages of workers, the tree thread and the store to control: of each worker its share of every
-/// purge under way, what its clients changed, and three in its life. The sender blocks, which
-/// control, that may be waiting to give it an order, must not have to wait for: it never gets full.
-pub const CONTROL_QUEUE: usize = (PURGES_MAX + 4) * WORKERS_MAX + PURGES_MAX + PURGE_REQUESTS_MAX;
+/// Messages of workers, the tree thread and the store to control: of the store, and of each worker,
+/// its share of every purge under way and every question; of each worker also what its clients
+/// changed, and three in its life. The sender blocks, which control, that may be waiting to give it
+/// an order, must not have to wait for: it never gets full.
+pub const CONTROL_QUEUE: usize =
+    (PURGES_MAX + PURGE_REQUESTS_MAX) * (WORKERS_MAX + 1) + 4 * WORKERS_MAX;
 
 /// Directories that are watched. Beyond (or beyond the kernel's own limit), files are checked by
 /// age, and a metric says so.
@@ -258,6 +260,11 @@ pub const STORED_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// second. When full the sender does not store, and counts it; purges wait for room.
 pub const STORE_QUEUE: usize = 8192;
 
+/// Messages that wait for the store before a worker lets it have the core, where they share one:
+/// what has just been received is written while it is in the processor's cache, and the buffers are
+/// there for the next. Nobody waits where the store has a core of its own, or waits for the disk.
+pub const STORE_BEHIND_MAX: usize = 64;
+
 /// How often a new file is tried to be put in its place while others change what is there. Each try
 /// answers one change: parents made, a directory found, a stored file replaced. Beyond: not stored.
 pub const PLACE_TRIES_MAX: u8 = 8;
@@ -275,6 +282,13 @@ pub const ORIGIN_BUFFER_BYTES: usize = 32 * 1024;
 
 /// The same once a large body is known to follow: fewer, longer receives.
 pub const ORIGIN_BUFFER_BYTES_LARGE: usize = 256 * 1024;
+
+/// Buffers of `ORIGIN_BUFFER_BYTES` that a worker keeps to receive into again: as many small
+/// answers as wait for the store while it writes. Beyond: the allocator's business.
+pub const ORIGIN_SPARES_MAX: usize = 256;
+
+/// Gathered sends that a worker keeps to ask origins with again. Beyond: the allocator's business.
+pub const ORIGIN_SPARE_SENDS_MAX: usize = 64;
 
 /// Fetches that one worker has or follows at once. Beyond: 503.
 pub const FETCHES_MAX: usize = 16 * 1024;

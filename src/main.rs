@@ -7,7 +7,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mimalloc::MiMalloc;
 use peerage::cli::{Cli, run};
+
+/// What a worker takes for an answer on its way is often freed by the store, on another thread;
+/// this one is good at that.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {

@@ -44,7 +44,7 @@ pub trait Disk {
     /// `NoAttributes` where it has none; as `set_head`.
     fn replace_head(&mut self, name: &[u8], head: &[u8]) -> Result<(), DiskError>;
 
-    /// A batch of calls is over: what was kept from one to the next is let go of.
+    /// What was kept from one call to the next is let go of: others may have changed it.
     fn forget(&mut self) {}
 
     /// What `name` is.

@@ -28,9 +28,10 @@ pub struct Asked<'a> {
     pub control: RequestControl,
     /// The stored answer whose validators were sent, or that may stand in for an error.
     pub stored: Option<&'a Record>,
-    /// Of the key's own file, where the answer is another variant beside it; else a new one, drawn
-    /// at random.
-    pub generation: u64,
+    /// Of the key's own file, where the answer is another variant beside it.
+    pub generation: Option<u64>,
+    /// Draws one at random, for the first answer of a key that says what it varies by.
+    pub new_generation: fn() -> u64,
     /// The operator's rules for the path.
     pub policy: &'a Policy,
     /// Now, as a Date field has it.
@@ -104,7 +105,11 @@ pub fn plan<'v>(
         status: response.status,
         reason: reason.into(),
         body_bytes: length.unwrap_or(0),
-        generation: asked.generation,
+        generation: match asked.generation {
+            Some(generation) => generation,
+            None if nominated.is_empty() => 0,
+            None => (asked.new_generation)(),
+        },
         freshness,
         nominated,
         secondary_key: key.as_deref().unwrap_or_default().into(),
@@ -135,7 +140,12 @@ fn plan_confirmation(asked: &Asked<'_>, stored: &Record, response: &Response<'_>
                 none if none.is_empty() => stored.tags.clone(),
                 tags => tags.into(),
             };
+            let generation = match stored.generation {
+                0 if !nominated.is_empty() => (asked.new_generation)(),
+                generation => generation,
+            };
             Plan::Confirmed(Record {
+                generation,
                 freshness,
                 nominated,
                 tags,
@@ -209,8 +219,15 @@ mod tests {
         let policy = Policy::default();
         let request = Request { method: Method::Get, fields: Fields(&[]) };
         let control = RequestControl::default();
-        let asked =
-            Asked { request, control, stored, generation: 7, policy: &policy, date: b"now" };
+        let asked = Asked {
+            request,
+            control,
+            stored,
+            generation: None,
+            new_generation: || 7,
+            policy: &policy,
+            date: b"now",
+        };
         let fields = Fields(&lines);
         let response = Response { status, fields, asked_at: NOW, received_at: NOW };
         plan(&asked, &response, "OK", Some(3), |value| Cow::Owned([b"to ", value].concat()))
@@ -239,7 +256,7 @@ mod tests {
         ]);
         assert_eq!(text(&record), "Cache-Control: max-age=60\r\nLocation: to /x\r\nDate: now\r\n");
         assert_eq!(&record.tags[..], b"a b c d");
-        assert_eq!((record.body_bytes, record.generation), (3, 7));
+        assert_eq!((record.body_bytes, record.generation), (3, 0), "it has no variants");
     }
 
     #[test]
@@ -259,7 +276,13 @@ mod tests {
             panic!("it is confirmed");
         };
         assert_eq!(record.freshness.lifetime_seconds, 99);
-        assert_eq!((record.status, record.generation), (200, 7));
+        assert_eq!((record.status, record.generation), (200, 0));
+        let varies = [("ETag", "\"a\""), ("Vary", "Accept"), ("Cache-Control", "max-age=9")];
+        let Plan::Confirmed(record) = plan_of(304, &varies, Some(&before)) else {
+            panic!("it is confirmed");
+        };
+        assert_eq!(record.generation, 7, "from now on it may have variants");
+        assert_eq!(stored(&varies).generation, 7);
         assert_eq!(plan_of(304, &[("ETag", "\"b\"")], Some(&before)), Plan::Again);
         let forbidden = [("ETag", "\"a\""), ("Cache-Control", "no-store")];
         assert_eq!(plan_of(304, &forbidden, Some(&before)), Plan::Spent);

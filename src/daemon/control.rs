@@ -29,7 +29,7 @@ use crate::time::{Duration, Instant};
 use super::admin::{self, Admin, Facts};
 use super::control_socket::{ConnId, ControlSocket};
 use super::counters::{self, Counters};
-use super::http::{FromWorker, ToWorker, TreeState};
+use super::http::{Fact, FromWorker, ToWorker, TreeState};
 use super::names::{self, Whose};
 use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
@@ -68,6 +68,17 @@ pub struct Parts {
     pub addresses: Vec<SocketAddr>,
 }
 
+/// What somebody wants to know, and what is known already.
+struct Question {
+    id: OrderId,
+    url: String,
+    key: Box<[u8]>,
+    sight: Option<Sight>,
+    /// Workers that have not answered yet.
+    workers: usize,
+    facts: Vec<Fact>,
+}
+
 /// See the module.
 pub struct Control {
     parts: Parts,
@@ -76,8 +87,8 @@ pub struct Control {
     clock: Clock,
     started: Instant,
     purges: Purges,
-    /// What the store was asked to look at, for whom; bounded by `Purges`.
-    questions: Vec<(OrderId, String, Box<[u8]>)>,
+    /// What the store and the workers were asked; bounded by `Purges`.
+    questions: Vec<Question>,
     ready: usize,
     drained: usize,
     /// When the workers are told to end at once; set by the first order to stop.
@@ -201,12 +212,19 @@ impl Control {
                 self.purges.begin(Asker::Worker(number), purges);
                 Ok(())
             }
+            FromWorker::Saw { id, facts } => {
+                self.explain(id, |question| {
+                    question.workers -= 1;
+                    question.facts.extend(facts);
+                });
+                Ok(())
+            }
             FromWorker::StorePurged { id, purged } => {
                 self.purges.handle_store_done(OrderId(id), purged);
                 Ok(())
             }
             FromWorker::StoreSaw { id, sight } => {
-                self.explain(OrderId(id), &sight);
+                self.explain(OrderId(id), |question| question.sight = Some(sight));
                 Ok(())
             }
         }
@@ -387,18 +405,36 @@ impl Control {
                 let name: Box<[u8]> = key[..].into();
                 if let Some(store) = &self.parts.store {
                     store.order(ToStore::Look { id: id.0, name: name.clone() });
-                    self.questions.push((id, url, name));
+                    for worker in &self.parts.workers {
+                        worker.order(ToWorker::Look { id, key: name.clone() });
+                    }
+                    let (workers, facts) = (self.parts.workers.len(), Vec::new());
+                    self.questions.push(Question {
+                        id,
+                        url,
+                        key: name,
+                        sight: None,
+                        workers,
+                        facts,
+                    });
                 }
             }
         }
     }
 
-    /// The store saw what lies under a name that somebody asks about.
-    fn explain(&mut self, id: OrderId, sight: &Sight) {
-        let Some(at) = self.questions.iter().position(|(asked, ..)| *asked == id) else { return };
-        let (id, url, key) = self.questions.swap_remove(at);
+    /// A worker, or the store, said what it knows of a key that somebody asks about.
+    fn explain(&mut self, id: OrderId, said: impl FnOnce(&mut Question)) {
+        let Some(at) = self.questions.iter().position(|asked| asked.id == id) else { return };
+        let question = &mut self.questions[at];
+        said(question);
+        if question.workers > 0 {
+            return;
+        }
+        let Some(sight) = question.sight.take() else { return };
+        let Question { url, key, facts, .. } = self.questions.swap_remove(at);
+        let known = why::Known { sight: &sight, facts: &facts };
         let settings = &self.parts.settings;
-        let (lines, decision) = why::explain(settings, &url, &key, sight, unix_seconds());
+        let (lines, decision) = why::explain(settings, &url, &key, known, unix_seconds());
         self.purges.handle_why_done(id, lines, decision);
     }
 

@@ -270,6 +270,12 @@ impl StoreLine {
         self.sender.try_send(message).is_ok()
     }
 
+    /// How many messages wait for it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender.len()
+    }
+
     /// Tells that `name` may have changed. What does not fit is made up for by a rescan.
     pub fn tell_changed(&self, name: Box<[u8]>) {
         if self.lost.load(Ordering::Relaxed) && self.tell(ToStore::Rescan) {

@@ -1,9 +1,11 @@
 //! Bytes that many threads read and nobody changes: a shared run of memory, and a part of it.
 //!
-//! Owns: a share of the memory, which is freed with its last part.   Thread: any, pure.
-//! Invariants: the part lies within the memory; neither ever changes.
+//! Owns: a share of the memory, which is freed with its last part; `Spares` keeps some of it to be
+//! used again.   Thread: any, pure.
+//! Invariants: the part lies within the memory; neither ever changes while anybody has a part.
 //! Not here: mapped files (`sys::mapping`), which others can change.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -65,9 +67,95 @@ impl fmt::Debug for Bytes {
     }
 }
 
+/// Memory to be shared again once nobody else has a part of it: it is warm, and taking it asks
+/// neither the allocator nor the kernel.
+#[derive(Debug)]
+pub struct Spares {
+    /// Oldest first: others are likely to be done with it.
+    kept: VecDeque<Arc<Vec<u8>>>,
+    count_max: usize,
+    bytes: usize,
+}
+
+impl Spares {
+    /// Keeps at most `count_max` runs, each with a capacity of exactly `bytes`. Beyond: the oldest
+    /// is freed with its last part.
+    #[must_use]
+    pub const fn new(count_max: usize, bytes: usize) -> Self {
+        Self { kept: VecDeque::new(), count_max, bytes }
+    }
+
+    /// Empty memory of that capacity: the oldest, if nobody has a part of it, or new.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        match self.kept.pop_front().map(Arc::try_unwrap) {
+            Some(Ok(mut memory)) => {
+                memory.clear();
+                return memory;
+            }
+            // Kept by somebody slow: the others have their turn first.
+            Some(Err(memory)) => self.kept.push_back(memory),
+            None => {}
+        }
+        Vec::with_capacity(self.bytes)
+    }
+
+    /// Takes memory back that was not shared.
+    pub fn give(&mut self, memory: Vec<u8>) {
+        drop(self.share(memory));
+    }
+
+    /// Shares `memory`, and keeps it for later if it has the capacity.
+    #[must_use]
+    pub fn share(&mut self, memory: Vec<u8>) -> Arc<Vec<u8>> {
+        let memory = Arc::new(memory);
+        if memory.capacity() == self.bytes {
+            if self.kept.len() == self.count_max {
+                self.kept.pop_front();
+            }
+            self.kept.push_back(Arc::clone(&memory));
+        }
+        memory
+    }
+
+    /// Frees all that is kept, once nobody has a part of it.
+    pub fn clear(&mut self) {
+        self.kept = VecDeque::new();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_used_again_when_nobody_has_a_part_of_it() {
+        let mut spares = Spares::new(2, 64);
+        let (mut first, mut second) = (spares.take(), spares.take());
+        first.extend_from_slice(b"first");
+        second.extend_from_slice(b"second");
+        let (first, second) = (spares.share(first), spares.share(second));
+        let (kept, address) = (Bytes::new(Arc::clone(&first), 1..3), second.as_ptr());
+        drop(second);
+        let new = spares.take();
+        assert_ne!(new.as_ptr_range().start, first.as_ptr(), "somebody has a part");
+        assert_eq!(&kept[..], b"ir");
+        let again = spares.take();
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, 64));
+    }
+
+    #[test]
+    fn no_more_is_kept_than_was_asked_for() {
+        let mut spares = Spares::new(1, 64);
+        let weak = |memory: &Arc<Vec<u8>>| Arc::downgrade(memory);
+        let (a, b) = (spares.take(), spares.take());
+        let (a, b) = (weak(&spares.share(a)), weak(&spares.share(b)));
+        assert_eq!((a.strong_count(), b.strong_count()), (0, 1));
+        let other = weak(&spares.share(Vec::with_capacity(65)));
+        assert_eq!((b.strong_count(), other.strong_count()), (1, 0), "another capacity");
+        spares.clear();
+        assert_eq!(b.strong_count(), 0);
+    }
 
     #[test]
     fn parts_share_their_memory() {

@@ -80,6 +80,17 @@ impl<T> Slab<T> {
         Ok(Key { index, generation: 0 })
     }
 
+    /// The key of the value that is inserted next; `None` when the slab is full.
+    #[must_use]
+    pub fn next_key(&self) -> Option<Key> {
+        if self.len == self.capacity {
+            return None;
+        }
+        let index = self.free.unwrap_or_else(|| narrow(self.slots.len()));
+        let generation = self.slots.get(index as usize).map_or(0, |(generation, _)| *generation);
+        Some(Key { index, generation })
+    }
+
     /// The value of `key`, if it is still there.
     #[must_use]
     pub fn find(&self, key: Key) -> Option<&T> {
@@ -133,7 +144,9 @@ mod tests {
         let mut slab = Slab::new(2);
         let first = slab.insert("a").expect("room");
         assert_eq!(slab.remove(first), Some("a"));
+        let next = slab.next_key();
         let second = slab.insert("b").expect("room");
+        assert_eq!(next, Some(second));
         assert_eq!(second.index, first.index);
         assert_eq!(slab.find(first), None);
         assert_eq!(slab.find(second), Some(&"b"));

@@ -364,11 +364,12 @@ impl Ring {
         self.push(entry, Kind::Held, key);
     }
 
-    /// Receives on `socket` into what `buffer` has room for behind its bytes.
+    /// Receives on `socket` into what `buffer` has room for behind its bytes. `is_early`: nothing
+    /// is likely to be there yet, so the kernel does not look before it waits.
     ///
     /// # Panics
     /// If it has no room.
-    pub fn fill(&mut self, tag: Key, socket: Socket, buffer: Vec<u8>) {
+    pub fn fill(&mut self, tag: Key, socket: Socket, buffer: Vec<u8>, is_early: bool) {
         let room = buffer.capacity() - buffer.len();
         assert!(room > 0, "a receive needs room");
         let key = self.hold(Held::Fill { tag, buffer });
@@ -377,6 +378,7 @@ impl Ring {
         };
         let pointer = buffer.spare_capacity_mut().as_mut_ptr().cast();
         let entry = opcode::Recv::new(Fixed(socket.0), pointer, narrow(room)).build();
+        let entry = if is_early { with_byte(entry, PRIORITY_AT, POLL_FIRST) } else { entry };
         self.push(entry, Kind::Held, key);
     }
 
@@ -413,7 +415,7 @@ impl Ring {
         let pointer = buffer.spare_capacity_mut().as_mut_ptr().cast();
         // FGETXATTR has the fields of STATX: descriptor, name, where to, length.
         let entry = opcode::Statx::new(Fd(fd), name.as_ptr(), pointer).mask(narrow(len_max));
-        self.push(with_code(entry.build(), FGETXATTR), Kind::Held, key);
+        self.push(with_byte(entry.build(), CODE_AT, FGETXATTR), Kind::Held, key);
     }
 
     /// Makes `range` (page-aligned start) of `mapping` resident, on a thread of the kernel.
@@ -569,14 +571,22 @@ fn filled(buffer: &mut Vec<u8>, result: i32) -> Result<usize, Errno> {
 /// The operation FGETXATTR (linux/io_uring.h), which the crate has no type for.
 pub(super) const FGETXATTR: u8 = 43;
 
-/// The same submission with another operation code.
-fn with_code(entry: squeue::Entry, code: u8) -> squeue::Entry {
+/// Where a submission has its operation code, and the low byte of `ioprio`, which holds the flags
+/// of a receive (linux/io_uring.h).
+const CODE_AT: usize = 0;
+const PRIORITY_AT: usize = 2;
+
+/// IORING_RECVSEND_POLL_FIRST, which the crate's receive has no place for; Linux 5.19.
+const POLL_FIRST: u8 = 1;
+
+/// The same submission with another byte.
+fn with_byte(entry: squeue::Entry, at: usize, byte: u8) -> squeue::Entry {
     const _: () = assert!(size_of::<squeue::Entry>() == 64);
     // SAFETY: an entry is the kernel's 64-byte structure of integers (`repr(C)`, the size is
-    // asserted), whose first byte is the operation code; all bytes are valid before and after.
+    // asserted), so that any value of any of its bytes is valid.
     unsafe {
         let mut bytes: [u8; 64] = std::mem::transmute(entry);
-        bytes[0] = code;
+        bytes[at] = byte;
         std::mem::transmute(bytes)
     }
 }

@@ -29,3 +29,4 @@ mod storage;
 mod tls;
 mod vary;
 mod waiters;
+mod why;

@@ -3,8 +3,9 @@
 //! Not here: daemons without an origin (`harness`), what is expected (the modules beside).
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -279,6 +280,17 @@ impl Peer {
 
     pub fn await_hit(&self, target: &str) -> Reply {
         self.await_hit_with(target, "")
+    }
+
+    /// Says `command` on the control socket; the answer, whole.
+    pub fn order(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(self.directory.path().join("control.sock")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(format!("{command}\n").as_bytes()).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// All metrics, by name with labels.

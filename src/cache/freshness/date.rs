@@ -47,6 +47,34 @@ pub fn parse(field: &[u8], now: UnixSeconds) -> Option<UnixSeconds> {
     next().is_none().then_some(UnixSeconds(date))
 }
 
+/// Reads a date that is exactly as HTTP dates are written today (IMF-fixdate, with the right name
+/// of the day), so that whoever writes the time gets the same bytes; `None` for any other.
+#[must_use]
+pub fn parse_exact(field: &[u8]) -> Option<UnixSeconds> {
+    let at = |range: std::ops::Range<usize>| &field[range];
+    let has_form = field.len() == 29
+        && [at(3..5), at(7..8), at(11..12), at(16..17), at(19..20), at(22..23), at(25..29)]
+            == [&b", "[..], b" ", b" ", b" ", b":", b":", b" GMT"];
+    if !has_form {
+        return None;
+    }
+    let month = month(at(8..11))?;
+    let (name, rest) = MONTHS[usize::try_from(month - 1).ok()?].split_at(1);
+    let is_written_so = at(8..9).eq_ignore_ascii_case(name.as_bytes())
+        && at(8..9)[0].is_ascii_uppercase()
+        && at(9..11) == rest.as_bytes();
+    let (day, year) = (number(at(5..7), 2..=2)?, number(at(12..16), 4..=4)?);
+    let second = number(at(23..25), 2..=2).filter(|second| *second < 60)?;
+    let seconds = time_of_day(at(17..25))?;
+    let date = self::at(year, month, day, seconds)?;
+    debug_assert_eq!(seconds % 60, second, "the same digits");
+    // 1970 began on a Thursday.
+    let weekday = DAYS[usize::try_from(date / 86_400 % 7).ok()?];
+    (is_written_so && at(0..3) == weekday).then_some(UnixSeconds(date))
+}
+
+const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+
 fn month(word: &[u8]) -> Option<u64> {
     let place = MONTHS.iter().position(|month| word.eq_ignore_ascii_case(month.as_bytes()))?;
     u64::try_from(place + 1).ok()
@@ -105,6 +133,31 @@ mod tests {
     use super::*;
 
     const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+    #[test]
+    fn exact_dates_are_those_that_are_written_alike() {
+        for seconds in [0, 784_111_777, 1_700_000_000, 951_782_400, 4_102_444_799] {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let text = httpdate::fmt_http_date(time);
+            assert_eq!(parse_exact(text.as_bytes()), Some(UnixSeconds(seconds)), "{text}");
+            for at in 0..text.len() {
+                let mut other = text.clone().into_bytes();
+                other[at] ^= 0x20;
+                assert_eq!(parse_exact(&other), None, "{}", String::from_utf8_lossy(&other));
+            }
+        }
+        for text in [
+            "",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 31 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_exact(text.as_bytes()), None, "{text}");
+        }
+    }
 
     #[test]
     fn table_of_dates() {

@@ -332,8 +332,8 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// A batch of inputs is over.
-    pub fn handle_batch_end(&mut self) {
+    /// What was kept from one body to the next is let go of: others may have changed it.
+    pub fn forget(&mut self) {
         self.disk.forget();
     }
 

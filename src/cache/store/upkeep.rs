@@ -77,6 +77,8 @@ pub struct Upkeep<D: Disk> {
     eviction: Option<Eviction>,
     hand: Option<Walk<D>>,
     next_eviction: Instant,
+    /// The same for what would go ahead of need only.
+    next_ahead: Instant,
     free_bytes: Option<u64>,
     next_space: Instant,
     /// A body met a full disk, or the end of a quota, which no bound knows.
@@ -98,6 +100,7 @@ impl<D: Disk> Upkeep<D> {
             eviction: None,
             hand: None,
             next_eviction: Instant::default(),
+            next_ahead: Instant::default(),
             free_bytes: None,
             next_space: Instant::default(),
             is_full: false,
@@ -110,6 +113,7 @@ impl<D: Disk> Store<D> {
     pub fn handle_limits(&mut self, limits: Limits) {
         self.upkeep.limits = limits;
         self.upkeep.next_eviction = Instant::default();
+        self.upkeep.next_ahead = Instant::default();
     }
 
     /// It is `now`, on a clock that began with the process.
@@ -309,7 +313,7 @@ impl<D: Disk> Store<D> {
             return;
         }
         let (blocks, is_broken) = self.excess(now);
-        if blocks == 0 {
+        if blocks == 0 || (!is_broken && now < self.upkeep.next_ahead) {
             return;
         }
         self.upkeep.is_full = false;
@@ -319,8 +323,12 @@ impl<D: Disk> Store<D> {
             || self.inventory.oldest().is_some_and(|oldest| oldest <= lately);
         let is_desperate = !has_old;
         let is_futile = self.inventory.is_empty() && self.upkeep.is_all_known;
-        if is_futile || (is_desperate && !is_broken) {
+        if is_futile {
             self.upkeep.next_eviction = now.after(EVICT_RETRY);
+            return;
+        }
+        if is_desperate && !is_broken {
+            self.upkeep.next_ahead = now.after(EVICT_RETRY);
             return;
         }
         if !is_desperate && cutoff > lately {
@@ -399,7 +407,11 @@ impl<D: Disk> Store<D> {
         // What was free before it says nothing.
         self.upkeep.next_space = now;
         let (blocks, is_broken) = self.excess(now);
-        if eviction.is_desperate || !is_broken || blocks == 0 {
+        if !is_broken || blocks == 0 {
+            self.upkeep.next_ahead = now.after(EVICT_RETRY);
+            return;
+        }
+        if eviction.is_desperate {
             self.upkeep.next_eviction = now.after(EVICT_RETRY);
             return;
         }

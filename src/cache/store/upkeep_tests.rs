@@ -164,6 +164,23 @@ fn what_was_used_lately_goes_only_if_a_bound_is_broken() {
 }
 
 #[test]
+fn a_bound_that_breaks_is_seen_to_at_once() {
+    let mut store = learnt(tree());
+    use_all(&mut store, "/h");
+    store.handle_limits(limit(101));
+    settle(&mut store, at(0));
+    assert_eq!(stored(&store), 100, "there is nothing to do ahead of need");
+    for number in 0..3 {
+        let id = StoreId { worker: 0, number };
+        let name: Box<[u8]> = format!("/h/{number}").into_bytes().into();
+        let (head, tags, pieces) = ((*b"").into(), Vec::new(), vec![b"x".to_vec().into()]);
+        store.handle_put(Put { id, name, head, tags, length: None, pieces, is_last: true });
+    }
+    settle(&mut store, at(0));
+    assert!(store.inventory().blocks() <= 101, "{} blocks", store.inventory().blocks());
+}
+
+#[test]
 fn free_space_is_kept_before_the_tree_is_known() {
     let mut disk = tree();
     disk.free_bytes = 1000 * BLOCK_BYTES;

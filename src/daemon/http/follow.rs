@@ -306,8 +306,9 @@ impl Drop for Follow {
     }
 }
 
-/// What a piece costs while it is kept; its own bookkeeping counts too, or an origin that trickles
-/// would cost more than is seen.
+/// What a piece costs while it is kept: the buffer that it came in is at least a quarter full, or
+/// others have the rest. Its own bookkeeping counts too, or an origin that trickles would cost more
+/// than is seen.
 fn cost(piece: &Bytes) -> usize {
-    piece.memory_bytes().min(2 * piece.len()) + 128
+    piece.memory_bytes().min(4 * piece.len()) + 128
 }

@@ -20,7 +20,7 @@ mod follow;
 mod origin;
 mod send;
 
-pub use fetch::Word;
+pub use fetch::{Fact, Word};
 pub use files::TreeState;
 
 use std::cell::Cell;
@@ -90,6 +90,13 @@ pub enum ToWorker {
     },
     /// What it said is invalid is gone everywhere.
     Invalidated,
+    /// What is known of a key beside the tree; it is answered.
+    Look {
+        /// Comes back with the answer.
+        id: OrderId,
+        /// The key.
+        key: Box<[u8]>,
+    },
     /// New settings.
     Settings(Arc<Settings>),
     /// Take no more connections, finish what is in flight, end.
@@ -119,6 +126,13 @@ pub enum FromWorker {
     Invalidate {
         /// What is to go.
         purges: Vec<Purge>,
+    },
+    /// It looked.
+    Saw {
+        /// For which question.
+        id: OrderId,
+        /// What it knows.
+        facts: Vec<Fact>,
     },
     /// The store (not a worker) did its part of a purge.
     StorePurged {
@@ -260,6 +274,10 @@ fn serve(assignment: Assignment) -> Result<(), String> {
         let timeout = worker.timeout();
         let waited = worker.shared.ring.submit_and_wait(timeout);
         waited.map_err(|error| format!("io_uring_enter failed: {error}"))?;
+        // What was answered is on its way; what came can wait for a moment.
+        if worker.shared.fetches.is_store_behind() {
+            std::thread::yield_now();
+        }
         worker.shared.counters.waits.add(1);
         worker.shared.now = clock.now();
         worker.shared.date.update(unix_seconds());
@@ -560,6 +578,11 @@ impl Worker {
                 ToWorker::Invalidated => {
                     let (fetches, mut context) = self.shared.fetching();
                     fetches.handle_invalidated(&mut context);
+                }
+                ToWorker::Look { id, key } => {
+                    let (now, unix) = (self.shared.now, self.shared.date.seconds());
+                    let facts = self.shared.fetches.look(&key, now, unix);
+                    self.control.tell(self.number, FromWorker::Saw { id, facts });
                 }
                 ToWorker::Drain => self.drain(),
                 ToWorker::Stop => {

@@ -15,8 +15,9 @@ use crate::http::origin::{self, Close, Closed, Error, Stage, Step};
 use crate::http::request::header_space;
 use crate::limits::{
     ORIGIN_BUFFER_BYTES, ORIGIN_BUFFER_BYTES_LARGE, ORIGIN_HEAD_BYTES_MAX, ORIGIN_SOCKETS_MAX,
+    ORIGIN_SPARE_SENDS_MAX, ORIGIN_SPARES_MAX,
 };
-use crate::stdx::bytes::Bytes;
+use crate::stdx::bytes::{Bytes, Spares};
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::clock::unix_seconds;
 use crate::sys::outgoing::Outgoing;
@@ -99,6 +100,11 @@ pub struct Origins {
     pub events: VecDeque<Event>,
     /// Origins whose pools have something to do.
     touched: Vec<Key>,
+    /// What is received into, again.
+    buffers: Spares,
+    /// What is sent from, again.
+    #[expect(clippy::vec_box, reason = "the kernel is pointed at each while it is sent")]
+    sends: Vec<Box<Outgoing>>,
     pub bytes_received: u64,
     /// What went wrong with connections, by kind, since it was last taken.
     pub errors: [u64; Error::KINDS],
@@ -114,6 +120,8 @@ impl Origins {
             next_request: 0,
             events: VecDeque::new(),
             touched: Vec::new(),
+            buffers: Spares::new(ORIGIN_SPARES_MAX, ORIGIN_BUFFER_BYTES),
+            sends: Vec::new(),
             bytes_received: 0,
             errors: [0; Error::KINDS],
         }
@@ -396,7 +404,7 @@ impl Origins {
             }
             self.flush_tls(tag, ring);
         } else {
-            let mut outgoing = Box::<Outgoing>::default();
+            let mut outgoing = self.sends.pop().unwrap_or_default();
             outgoing.own().extend_from_slice(&asked.message.head);
             if let Some(body) = body.filter(|body| !body.is_empty()) {
                 outgoing.push_shared(body);
@@ -424,7 +432,7 @@ impl Origins {
             conn.unsent.extend_from_slice(bytes);
             return;
         }
-        let mut outgoing = Box::<Outgoing>::default();
+        let mut outgoing = self.sends.pop().unwrap_or_default();
         outgoing.own().extend_from_slice(bytes);
         outgoing.seal();
         conn.is_sending = true;
@@ -439,6 +447,15 @@ impl Origins {
         outgoing.seal();
         conn.is_sending = true;
         ring.send_request(tag, socket, outgoing);
+    }
+
+    fn keep(&mut self, mut outgoing: Box<Outgoing>) {
+        // One that held the ciphertext of a long body would hold as much memory for ever.
+        let is_small = outgoing.own().capacity() <= ORIGIN_BUFFER_BYTES;
+        if is_small && self.sends.len() < ORIGIN_SPARE_SENDS_MAX {
+            outgoing.reset();
+            self.sends.push(outgoing);
+        }
     }
 
     pub fn handle_sent(
@@ -464,8 +481,11 @@ impl Origins {
         if outgoing.left() > 0 {
             conn.is_sending = true;
             ring.send_request(tag, socket, outgoing);
-        } else if !conn.unsent.is_empty() {
-            let unsent = std::mem::take(&mut conn.unsent);
+            return;
+        }
+        let unsent = std::mem::take(&mut conn.unsent);
+        self.keep(outgoing);
+        if !unsent.is_empty() {
             self.write(tag, &unsent, ring);
         }
     }
@@ -483,11 +503,14 @@ impl Origins {
         };
         let large = ORIGIN_BUFFER_BYTES_LARGE;
         let room = if conn.left >= large as u64 { large } else { ORIGIN_BUFFER_BYTES };
-        if buffer.capacity() - buffer.len() < room / 4 {
+        if buffer.capacity() == 0 && room == ORIGIN_BUFFER_BYTES {
+            buffer = self.buffers.take();
+        } else if buffer.capacity() - buffer.len() < room / 4 {
             buffer.reserve_exact(room);
         }
         conn.is_filling = true;
-        ring.fill(tag, socket, buffer);
+        // An answer begins when it was asked for, and more of a large one is often there already.
+        ring.fill(tag, socket, buffer, conn.left == 0);
     }
 
     pub fn handle_filled(
@@ -528,6 +551,7 @@ impl Origins {
         let was_connected = session.is_connected();
         let mut plain = std::mem::take(&mut conn.input);
         let outcome = session.handle_input(&buffer, &mut plain);
+        self.buffers.give(buffer);
         let is_connected = session.is_connected();
         let has_closed = session.has_peer_closed();
         self.flush_tls(tag, ring);
@@ -600,10 +624,13 @@ impl Origins {
         }
         if head.is_some() || !body.is_empty() {
             // A buffer that is mostly empty would cost more than its bytes while they are kept.
-            if input.len() < input.capacity() / 2 {
-                input.shrink_to_fit();
-            }
-            let memory = Arc::new(input);
+            let memory = if input.len() < input.capacity() / 4 {
+                let bytes = Arc::new(input.as_slice().to_vec());
+                self.buffers.give(input);
+                bytes
+            } else {
+                self.buffers.share(input)
+            };
             if let (Some(range), Some(request)) = (head, conn.request) {
                 origin.pool.handle_head(now, conn.id);
                 let bytes = Bytes::new(Arc::clone(&memory), range);
@@ -717,6 +744,9 @@ impl Origins {
                 origin.pool.handle_timeout(now);
                 self.touched.push(key);
             }
+        }
+        if self.requests.is_empty() {
+            self.buffers.clear();
         }
         self.work(now, ring);
     }

@@ -175,6 +175,8 @@ pub struct Storage {
     clock: Clock,
     /// Entries looked at in one step, such that it takes about `STEP`.
     entries: usize,
+    /// Until when directories may stay open.
+    keeps_until: Instant,
     /// Why nothing can be stored, as last said, and when.
     said: Option<(NotStored, Instant)>,
     is_scan_said: bool,
@@ -182,6 +184,10 @@ pub struct Storage {
 
 /// How long the queue may wait for a piece of background work.
 const STEP: Duration = Duration::from_millis(2);
+
+/// How long the directories that bodies are put in stay open: who moves one away meanwhile takes
+/// along what is put there, so less than the word of it takes to come.
+const KEEP: Duration = Duration::from_millis(10);
 
 /// How long the thread sleeps when nobody says anything; free space is looked at in between.
 const IDLE: Duration = Duration::from_secs(1);
@@ -204,8 +210,9 @@ impl Storage {
         let mut store = Store::new(TreeDisk::open(root)?, options);
         store.handle_limits(limits);
         let (entries, said) = (STORE_STEP_ENTRIES_MAX / 8, None);
-        let clock = Clock::default();
-        Ok(Self { store, replies, counters, clock, entries, said, is_scan_said: false })
+        let (clock, keeps_until) = (Clock::default(), Instant::default());
+        let is_scan_said = false;
+        Ok(Self { store, replies, counters, clock, entries, keeps_until, said, is_scan_said })
     }
 
     /// Works until told to end.
@@ -231,7 +238,7 @@ impl Storage {
             match inbox.recv_timeout(IDLE) {
                 Ok(ToStore::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
                 Ok(message) => self.handle(message),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.store.forget(),
             }
         }
     }
@@ -242,7 +249,14 @@ impl Storage {
     }
 
     fn handle(&mut self, message: ToStore) {
-        self.store.handle_time(self.clock.now());
+        let now = self.clock.now();
+        self.store.handle_time(now);
+        let is_body = matches!(message, ToStore::Put(_) | ToStore::More { .. });
+        // Whatever else there is to do concerns what is there now, and may be about a directory.
+        if !is_body || now >= self.keeps_until {
+            self.store.forget();
+            self.keeps_until = now.after(KEEP);
+        }
         match message {
             ToStore::Put(put) => self.store.handle_put(put),
             ToStore::More { id, pieces, head, is_last } => {
@@ -272,7 +286,7 @@ impl Storage {
         self.store.handle_purge(purge);
         loop {
             let done = self.store.purge_step(STORE_STEP_ENTRIES_MAX);
-            self.store.handle_batch_end();
+            self.store.forget();
             self.drain();
             if let Some(purged) = done {
                 return self.replies.purged(id, purged);
@@ -344,7 +358,6 @@ impl Storage {
     }
 
     fn end_batch(&mut self) {
-        self.store.handle_batch_end();
         self.replies.batch_done();
         self.counters.take(&self.store);
         if self.store.is_all_known() && !self.is_scan_said {

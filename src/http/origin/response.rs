@@ -149,20 +149,21 @@ fn check_beginning(input: &[u8]) -> Result<(), Error> {
     if is_ours { Ok(()) } else { Err(Error::MalformedHead(HeadFault::Version)) }
 }
 
-/// The whole lines of `bytes`, and whether they stop at a bare LF. RFC 9112 section 2.2 lets a
-/// parser take that for a line end; the next parser on the way may not, and then they see different
-/// answers. What lies before it is parsed first, since it may be in the body.
+/// The whole lines of `bytes` up to the first empty one, and whether they stop at a bare LF. RFC
+/// 9112 section 2.2 lets a parser take that for a line end; the next parser on the way may not, and
+/// then they see different answers. What lies before it is parsed first.
 fn whole_lines(bytes: &[u8]) -> (&[u8], bool) {
-    let mut before = 0;
-    let bare = bytes.iter().position(|byte| {
-        let is_bare = *byte == b'\n' && before != b'\r';
-        before = *byte;
-        is_bare
-    });
-    if let Some(bare) = bare {
-        return (&bytes[..bare], true);
+    let mut end = 0;
+    while let Some(length) = bytes[end..].iter().position(|byte| *byte == b'\n') {
+        let line = &bytes[end..=end + length];
+        if !line.ends_with(b"\r\n") {
+            return (&bytes[..end + length], true);
+        }
+        end += line.len();
+        if line.len() == 2 {
+            break;
+        }
     }
-    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     (&bytes[..end], false)
 }
 

@@ -14,9 +14,11 @@ mod answer;
 mod invalidate;
 mod keep;
 mod listen;
+mod look;
 mod request;
 mod words;
 
+pub use look::Fact;
 pub use request::status_line;
 pub use words::{Ask, Change, Next, Word};
 
@@ -29,7 +31,7 @@ use crate::cache::inventory::NameHash;
 use crate::cache::table::Table;
 use crate::http::Status;
 use crate::http::origin::pool::RequestId;
-use crate::limits::{FETCHES_MAX, FOLLOW_BYTES_MAX, KEPT_MAX, USED_NAMES_MAX};
+use crate::limits::{FETCHES_MAX, FOLLOW_BYTES_MAX, KEPT_MAX, STORE_BEHIND_MAX, USED_NAMES_MAX};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::{Key, Slab};
 use crate::sys::process::random_seed;
@@ -178,6 +180,11 @@ impl Fetches {
         self.follows.is_empty() && self.origins.is_idle() && !self.peers.is_behind()
     }
 
+    /// Whether the store has so much to do that it should run first, where it shares a core.
+    pub fn is_store_behind(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.waiting() > STORE_BEHIND_MAX)
+    }
+
     /// Hands words over that were said since `work`. Once a batch, after all else.
     pub fn flush(&mut self) {
         self.peers.flush();
@@ -271,10 +278,9 @@ impl Fetches {
         is_listed: bool,
     ) -> Option<Rc<Follow>> {
         // The slab's key is part of the value.
-        let new = |key, id, asker| Rc::new(Follow::new(key, id, asker, Rc::clone(&self.memory)));
-        let id = self.follows.insert(new(Box::default(), NO_KEY, None)).ok()?;
-        let follow = new(key.clone(), id, asker);
-        *self.follows.find_mut(id)? = Rc::clone(&follow);
+        let id = self.follows.next_key()?;
+        let follow = Rc::new(Follow::new(key.clone(), id, asker, Rc::clone(&self.memory)));
+        self.follows.insert(Rc::clone(&follow)).ok()?;
         if is_listed {
             self.by_key.insert(key, id);
         }
@@ -526,5 +532,3 @@ impl Fetches {
         self.work(context);
     }
 }
-
-const NO_KEY: Key = Key { index: u32::MAX, generation: 0 };

@@ -85,7 +85,8 @@ pub(super) fn with_asked<T>(ask: &Ask, date: &[u8], then: impl FnOnce(&Asked<'_>
             request: Request { method, fields },
             control: ask.control,
             stored: ask.stored.as_deref(),
-            generation: ask.generation.unwrap_or_else(random_seed),
+            generation: ask.generation,
+            new_generation: random_seed,
             policy: &ask.policy,
             date,
         })

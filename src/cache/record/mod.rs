@@ -6,15 +6,22 @@
 //! matching checksum, are refused, and the file beside them is fetched anew.
 //! Not here: where the bytes lie (an extended attribute, `cache::store`), the body.
 //!
+//! Short: on ext4 what is longer than 64 bytes takes a block of its own, and time to allocate it.
+//! An image of nginx's or Apache's with a lifetime fits.
+//!
 //! ```text
-//! all numbers little-endian
-//! 0       4          8            ...                                              end
-//! | "PRC1" | CRC-32C | fixed part | nominated | secondary key | tags | reason | fields |
-//!                    ^ the checksum covers the bytes from here to the end
-//! fixed part, 54 bytes: status u16, body_bytes u64, generation u64, received_at u64,
-//!   initial_age u32, lifetime u32, from u8, reuse u8, stale_while_revalidate u32,
-//!   stale_if_error u32 (2^32 - 1: not said), then the lengths of the five parts, u16 each
+//! numbers: LEB128, but for the checksum (little-endian u32)
+//! | "P2" | CRC-32C | marks u8 | kinds u8 | status? | body_bytes | generation? | received_at |
+//!                  ^ the checksum covers the bytes from here to the end
+//! | initial_age | lifetime | stale_while_revalidate? | stale_if_error? | nominated? |
+//! | secondary key? | tags? | reason? | fields, packed, to the end |
+//! marks: a bit for each part with a question mark, in their order, if it is there; the status is
+//!   left out for 200, the reason for OK, all others for none
+//! kinds: where the lifetime is from in the low four bits, reuse in the high ones
+//! nominated, secondary key, tags and reason: length, bytes
 //! ```
+
+mod fields;
 
 use std::fmt;
 
@@ -34,8 +41,8 @@ pub struct Record {
     pub reason: Box<str>,
     /// Length of the body. A file of another length is not what was stored.
     pub body_bytes: u64,
-    /// Drawn at random when a key is stored anew. Variants carry that of the key's own file, so
-    /// that all of them go with it.
+    /// Drawn at random when the first answer with a Vary field is stored under a key, 0 before.
+    /// Variants carry that of the key's own file, so that all of them go with it.
     pub generation: u64,
     /// How long it may be used.
     pub freshness: Freshness,
@@ -67,52 +74,65 @@ impl fmt::Display for RecordError {
     }
 }
 
-const MAGIC: [u8; 4] = *b"PRC1";
-const FIXED_AT: usize = 8;
-const PARTS_AT: usize = FIXED_AT + 54;
-const NOT_SAID: u32 = u32::MAX;
+const MAGIC: [u8; 2] = *b"P2";
+const SUM_AT: usize = MAGIC.len();
+const SUMMED_AT: usize = SUM_AT + 4;
+
+/// What the parts that are left out stand for.
+const STATUS: u16 = 200;
+const REASON: &str = "OK";
 
 impl Record {
-    /// Its bytes; `None` where they would be more than `RECORD_BYTES_MAX`.
+    /// Its bytes; `None` where they or the fields would be more than `RECORD_BYTES_MAX`.
     #[must_use]
     pub fn emit(&self) -> Option<Vec<u8>> {
-        let nominated = self.nominated.names().collect::<Vec<_>>().join(",");
-        let parts: [&[u8]; 5] = [
-            nominated.as_bytes(),
-            &self.secondary_key,
-            &self.tags,
-            self.reason.as_bytes(),
-            &self.fields,
-        ];
-        let total = PARTS_AT + parts.iter().map(|part| part.len()).sum::<usize>();
-        if total > RECORD_BYTES_MAX {
-            return None;
-        }
         let freshness = &self.freshness;
-        let mut out = Vec::with_capacity(total);
+        let nominated = self.nominated.names().collect::<Vec<_>>().join(",");
+        let reason = if &*self.reason == REASON { None } else { Some(self.reason.as_bytes()) };
+        let some = |part: &'_ [u8]| !part.is_empty();
+        let numbers = [
+            (self.status != STATUS).then_some(u64::from(self.status)),
+            (self.generation != 0).then_some(self.generation),
+            Some(u64::from(freshness.stale_while_revalidate_seconds)).filter(|span| *span != 0),
+            freshness.stale_if_error_seconds.map(u64::from),
+        ];
+        let parts = [
+            Some(nominated.as_bytes()).filter(|part| some(part)),
+            Some(&*self.secondary_key).filter(|part| some(part)),
+            Some(&*self.tags).filter(|part| some(part)),
+            reason,
+        ];
+        let are_there =
+            numbers.iter().map(Option::is_some).chain(parts.iter().map(Option::is_some));
+        let marks = are_there.enumerate().fold(0, |marks, (bit, is)| marks | u8::from(is) << bit);
+        let [status, generation, stale_while_revalidate, stale_if_error] = numbers;
+        let mut out = Vec::with_capacity(128);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.status.to_le_bytes());
-        out.extend_from_slice(&self.body_bytes.to_le_bytes());
-        out.extend_from_slice(&self.generation.to_le_bytes());
-        out.extend_from_slice(&freshness.received_at.0.to_le_bytes());
-        out.extend_from_slice(&freshness.initial_age_seconds.to_le_bytes());
-        out.extend_from_slice(&freshness.lifetime_seconds.to_le_bytes());
-        out.push(from_number(freshness.from));
-        out.push(reuse_number(freshness.reuse));
-        out.extend_from_slice(&freshness.stale_while_revalidate_seconds.to_le_bytes());
-        let stale_if_error = freshness.stale_if_error_seconds.unwrap_or(NOT_SAID);
-        out.extend_from_slice(&stale_if_error.to_le_bytes());
-        for part in parts {
-            let len = u16::try_from(part.len()).ok()?;
-            out.extend_from_slice(&len.to_le_bytes());
+        out.push(marks);
+        out.push(reuse_number(freshness.reuse) << 4 | from_number(freshness.from));
+        let always = |number: u64| Some(number);
+        for number in [
+            status,
+            always(self.body_bytes),
+            generation,
+            always(freshness.received_at.0),
+            always(freshness.initial_age_seconds.into()),
+            always(freshness.lifetime_seconds.into()),
+            stale_while_revalidate,
+            stale_if_error,
+        ] {
+            number.inspect(|number| fields::put_number(*number, &mut out));
         }
-        assert_eq!(out.len(), PARTS_AT, "the drawing above is right");
-        for part in parts {
-            out.extend_from_slice(part);
+        for part in parts.into_iter().flatten() {
+            fields::put_bytes(part, &mut out);
         }
-        let sum = crc32c::crc32c(&out[FIXED_AT..]);
-        out[4..FIXED_AT].copy_from_slice(&sum.to_le_bytes());
+        fields::pack(&self.fields, freshness.received_at, &mut out);
+        if out.len() > RECORD_BYTES_MAX || self.fields.len() > RECORD_BYTES_MAX {
+            return None;
+        }
+        let sum = crc32c::crc32c(&out[SUMMED_AT..]);
+        out[SUM_AT..SUMMED_AT].copy_from_slice(&sum.to_le_bytes());
         Some(out)
     }
 
@@ -124,30 +144,30 @@ impl Record {
         if !bytes.starts_with(&MAGIC) {
             return Err(RecordError::Version);
         }
-        let mut at = Cursor { rest: bytes.get(4..).unwrap_or_default() };
-        let sum = at.u32()?;
+        let mut at = Cursor { rest: &bytes[SUM_AT..] };
+        let sum = at.array().map(u32::from_le_bytes)?;
         if crc32c::crc32c(at.rest) != sum {
             return Err(RecordError::Damaged);
         }
-        let (status, body_bytes, generation) = (at.u16()?, at.u64()?, at.u64()?);
+        let (marks, kinds) = (at.u8()?, at.u8()?);
+        let is_there = |bit: u8| marks & 1 << bit != 0;
+        let status = if is_there(0) { at.small()? } else { STATUS };
+        let body_bytes = at.number()?;
+        let generation = if is_there(1) { at.number()? } else { 0 };
         let freshness = Freshness {
-            received_at: UnixSeconds(at.u64()?),
-            initial_age_seconds: at.u32()?,
-            lifetime_seconds: at.u32()?,
-            from: from_of(at.u8()?)?,
-            reuse: reuse_of(at.u8()?)?,
-            stale_while_revalidate_seconds: at.u32()?,
-            stale_if_error_seconds: Some(at.u32()?).filter(|seconds| *seconds != NOT_SAID),
+            received_at: UnixSeconds(at.number()?),
+            initial_age_seconds: at.small()?,
+            lifetime_seconds: at.small()?,
+            from: from_of(kinds & 0xf)?,
+            reuse: reuse_of(kinds >> 4)?,
+            stale_while_revalidate_seconds: if is_there(2) { at.small()? } else { 0 },
+            stale_if_error_seconds: if is_there(3) { Some(at.small()?) } else { None },
         };
-        let lens = [at.u16()?, at.u16()?, at.u16()?, at.u16()?, at.u16()?];
-        let mut parts = [&[][..]; 5];
-        for (part, len) in parts.iter_mut().zip(lens) {
-            *part = at.take(usize::from(len))?;
-        }
-        if !at.rest.is_empty() {
-            return Err(RecordError::Damaged);
-        }
-        let [nominated, secondary_key, tags, reason, fields] = parts;
+        let mut part = |bit: u8, otherwise: &'static [u8]| {
+            if is_there(bit) { at.bytes() } else { Ok(otherwise) }
+        };
+        let (nominated, secondary_key) = (part(4, b"")?, part(5, b"")?);
+        let (tags, reason) = (part(6, b"")?, part(7, REASON.as_bytes())?);
         let nominated = Nominated::parse(Fields(&[(b"Vary", nominated)]));
         Ok(Self {
             status,
@@ -158,7 +178,7 @@ impl Record {
             nominated: nominated.map_err(|_| RecordError::Damaged)?,
             secondary_key: secondary_key.into(),
             tags: tags.into(),
-            fields: fields.into(),
+            fields: fields::unpack(at.rest, freshness.received_at)?.into(),
         })
     }
 
@@ -211,16 +231,31 @@ impl<'a> Cursor<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Result<u16, RecordError> {
-        self.array().map(u16::from_le_bytes)
+    /// A number as LEB128; one that is longer than it need be, or than 64 bits, was not written.
+    fn number(&mut self) -> Result<u64, RecordError> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits || (byte == 0 && shift > 0) {
+                break;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(RecordError::Damaged)
     }
 
-    fn u32(&mut self) -> Result<u32, RecordError> {
-        self.array().map(u32::from_le_bytes)
+    fn small<T: TryFrom<u64>>(&mut self) -> Result<T, RecordError> {
+        T::try_from(self.number()?).map_err(|_| RecordError::Damaged)
     }
 
-    fn u64(&mut self) -> Result<u64, RecordError> {
-        self.array().map(u64::from_le_bytes)
+    /// A length and so many bytes.
+    fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
+        let len = self.small()?;
+        self.take(len)
     }
 }
 
@@ -323,6 +358,31 @@ mod tests {
         let expired = Record::parse(&bytes).unwrap();
         assert!(record().freshness.is_fresh(now) && !expired.freshness.is_fresh(now));
         assert_eq!(expired.fields, record().fields);
+    }
+
+    #[test]
+    fn a_usual_image_needs_no_block_of_its_own() {
+        let fields = "Server: nginx/1.22.1\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n\
+            Content-Type: image/jpeg\r\nLast-Modified: Sun, 06 Nov 2022 08:49:37 GMT\r\n\
+            ETag: \"63677261-2800\"\r\nExpires: Tue, 21 Nov 2023 22:13:20 GMT\r\n\
+            Cache-Control: max-age=604800\r\n";
+        let mut usual = record();
+        (usual.generation, usual.fields) = (0, fields.as_bytes().into());
+        (usual.nominated, usual.secondary_key, usual.tags) = Default::default();
+        usual.freshness.lifetime_seconds = 604_800;
+        (usual.freshness.stale_while_revalidate_seconds, usual.freshness.stale_if_error_seconds) =
+            (0, None);
+        let bytes = usual.emit().unwrap();
+        assert_eq!(Record::parse(&bytes), Ok(usual));
+        assert!(bytes.len() <= 64, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn what_is_left_out_is_known_from_what_is_not() {
+        for (status, reason) in [(200, "OK"), (200, ""), (200, "Fine"), (404, "OK"), (404, "")] {
+            let record = Record { status, reason: reason.into(), ..record() };
+            assert_eq!(Record::parse(&record.emit().unwrap()), Ok(record));
+        }
     }
 
     proptest! {
