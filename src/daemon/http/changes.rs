@@ -52,13 +52,13 @@ impl Shared {
             return false;
         }
         conn.http.keep_body();
-        conn.body = Some(self.bodies.begin());
+        conn.body = Some(Box::new(self.bodies.begin()));
         true
     }
 
     /// Takes bytes of a body. Returns false where there is no memory for them.
     pub(super) fn take_body(&self, conn: &mut Connection, data: &[u8]) -> bool {
-        let body = conn.body.get_or_insert_with(|| self.bodies.begin());
+        let body = conn.body.get_or_insert_with(|| Box::new(self.bodies.begin()));
         let is_taken = body.push(data, self.settings.body_memory_bytes_max);
         if !is_taken {
             self.counters.bodies_refused.add(1);
@@ -115,9 +115,8 @@ impl Shared {
             // The host takes the method only since the body was read over.
             return Err(Status::ServiceUnavailable);
         }
-        let ask =
-            self.change_ask(request, &place, conn.body.as_ref().map(super::body::Body::len))?;
-        let body = conn.body.take().map(super::body::Body::end);
+        let ask = self.change_ask(request, &place, conn.body.as_ref().map(|body| body.len()))?;
+        let body = conn.body.take().map(|body| body.end());
         self.counters.cache.passes.add(1);
         let (fetches, mut context) = self.fetching();
         if !fetches.ask_change(id, ask, body, &mut context) {

@@ -83,8 +83,9 @@ pub struct Connection {
     pub is_receiving: bool,
     /// The receive was cancelled since the backlog is too long.
     pub is_paused: bool,
-    /// The body of the request that is being read, or waits, where it goes to an origin.
-    pub body: Option<Body>,
+    /// The body of the request that is being read, or waits, where it goes to an origin. Boxed,
+    /// since nearly no connection has one.
+    pub body: Option<Box<Body>>,
     /// The client will send no more.
     pub has_ended: bool,
     /// The connection ends once what was answered is sent.
