@@ -60,6 +60,11 @@ impl Pending {
         Self { stream, held: Vec::new(), is_bodiless: text.starts_with("HEAD ") }
     }
 
+    /// Sends `text` as well: the next requests of the connection.
+    pub fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
     /// Reads more; how many bytes, none at the end or a reset.
     fn fill(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];

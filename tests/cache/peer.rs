@@ -190,6 +190,11 @@ impl Peer {
             launch(&self.setup, self.directory.path());
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What is run before from the next start on.
     pub fn set_before(&mut self, line: &str) {
         self.setup.before = line.to_owned();
