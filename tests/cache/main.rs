@@ -23,6 +23,7 @@ mod origin;
 mod origins;
 mod peer;
 mod purge;
+mod reload;
 mod stale;
 mod storage;
 mod tls;

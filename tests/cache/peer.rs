@@ -21,7 +21,7 @@ pub struct Setup {
     pub server: String,
     pub tree: String,
     pub cache: String,
-    /// Lines for `[host.origin]`.
+    /// Lines for `[host.origin]`; none for a host without one.
     pub origin: String,
     /// Further tables of the host.
     pub host: String,
@@ -48,6 +48,11 @@ impl Setup {
             host: String::new(),
             before: String::new(),
         }
+    }
+
+    /// Without an origin.
+    pub fn alone() -> Self {
+        Self { origin: String::new(), ..Self::at(&[]) }
     }
 
     pub fn workers(mut self, workers: usize) -> Self {
@@ -160,7 +165,8 @@ fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
          [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"{socket}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n[cache]\nfree_bytes_min = 0\n{cache}\n\
          [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n\
-         [host.origin]\n{origin}\n{host}\n"
+         {}{host}\n",
+        origin_table(origin)
     );
     let file = directory.join("peerage.toml");
     std::fs::write(&file, text).unwrap();
@@ -176,7 +182,34 @@ fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
     command.args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+fn origin_table(lines: &str) -> String {
+    if lines.is_empty() { String::new() } else { format!("[host.origin]\n{lines}\n") }
+}
+
 impl Peer {
+    /// Sends SIGHUP with `change` made to the configuration, and waits until that is in force, or
+    /// is refused: whether it is in force. Each worker hears of it a moment later.
+    pub fn reload(&self, change: impl FnOnce(&str) -> String) -> bool {
+        let file = self.directory.path().join("peerage.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
+        let count = |result| self.metric(&format!("peerage_reloads_total{{result=\"{result}\"}}"));
+        let (done, refused) = (count("done"), count("refused"));
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        await_true(20, "the reload", || count("done") > done || count("refused") > refused);
+        count("done") > done
+    }
+
+    /// The same with another `[host.origin]`, or none.
+    pub fn reload_origin(&self, lines: &str) -> bool {
+        self.reload(|text| {
+            let begin = text.find("[host.origin]").unwrap_or(text.len());
+            let end = text[begin..].find("\n[[").map_or(text.len(), |at| begin + at + 1);
+            format!("{}{}{}", &text[..begin], origin_table(lines), &text[end..])
+        })
+    }
+
     /// Ends it at once (SIGKILL), if it has not ended.
     pub fn kill(&mut self) {
         drop(self.child.kill());
