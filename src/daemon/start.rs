@@ -24,6 +24,7 @@ use crate::limits::{
 };
 use crate::stdx::num::{index, wide};
 use crate::sys::affinity;
+use crate::sys::authorities;
 use crate::sys::clock::unix_seconds;
 use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
@@ -462,9 +463,14 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
     let has_origins = config.hosts.iter().any(|host| host.origin.is_some());
     // What looking up names and trusting authorities needs, at a reload too.
     let system = ["/etc", "/run/systemd/resolve", "/usr/share/ca-certificates", "/usr/lib/ssl"];
+    let mut authorities = authorities::places();
+    for origin in config.hosts.iter().filter_map(|host| host.origin.as_ref()) {
+        authorities.extend(authorities::places_of(&origin.ca_file));
+    }
     let mut writable = Vec::new();
     if has_origins {
         readable.extend(system.iter().map(Path::new).filter(|path| path.exists()));
+        readable.extend(authorities.iter().map(PathBuf::as_path));
         writable.push(config.tree.root.as_path());
     }
     match confine(&readable, &writable) {

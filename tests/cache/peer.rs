@@ -27,6 +27,8 @@ pub struct Setup {
     pub host: String,
     /// Run by a shell with the tree's root as `$1` before the daemon takes its place.
     pub before: String,
+    /// Further variables of its environment.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -47,6 +49,7 @@ impl Setup {
             origin: format!("addresses = [{}]", addresses.join(", ")),
             host: String::new(),
             before: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -90,6 +93,12 @@ impl Setup {
     /// A shell's line to run before, in a mount namespace of the daemon's own.
     pub fn before(mut self, line: &str) -> Self {
         self.before = line.to_owned();
+        self
+    }
+
+    /// With a variable of its environment that names a file.
+    pub fn environment(mut self, name: &'static str, file: &Path) -> Self {
+        self.environment.push((name, file.to_owned()));
         self
     }
 
@@ -157,7 +166,7 @@ fn launch(setup: &Setup, directory: &Path) -> Launched {
 }
 
 fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
-    let Setup { workers, server, tree, cache, origin, host, before } = setup;
+    let Setup { workers, server, tree, cache, origin, host, before, environment } = setup;
     let socket = directory.join("control.sock");
     let socket = socket.display();
     let text = format!(
@@ -179,7 +188,10 @@ fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
         command.arg(env!("CARGO_BIN_EXE_peerage"));
         command
     };
-    command.args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
+    // Whom this machine trusts is no matter of a test.
+    command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+    let environment = environment.iter().map(|(name, file)| (name, file));
+    command.envs(environment).args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn origin_table(lines: &str) -> String {
