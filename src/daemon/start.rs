@@ -12,8 +12,6 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use crate::cache::inventory::NameHash;
 use crate::cache::presence::Presence;
 use crate::cache::record;
@@ -43,10 +41,10 @@ use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
-use super::store::{Lines, Options, Storage, StoreCounters, ToStore};
+use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
-    ControlEnd, PeerLine, Peers, StoreLine, WorkerLine, control_queue, start_store, start_tree,
-    start_worker, store_queue, worker_queues,
+    ControlEnd, PeerLine, Peers, StoreEnd, StoreLine, WorkerLine, control_queue, start_store,
+    start_tree, start_worker, store_queue, worker_queues,
 };
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
@@ -164,7 +162,7 @@ struct Doors {
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
-    storage: Option<(Storage, Receiver<ToStore>)>,
+    storage: Option<(Storage, StoreEnd)>,
     store_counters: Arc<StoreCounters>,
     store: Option<StoreLine>,
     assignments: Vec<Assignment>,
@@ -191,7 +189,7 @@ impl Crew {
         let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        let (store, inbox) = (!settings.origins.is_empty()).then(store_queue).unzip();
+        let (store, store_end) = (!settings.origins.is_empty()).then(store_queue).unzip();
         let queues = cores.iter().map(|_| worker_queues()).collect::<io::Result<Vec<_>>>();
         let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
@@ -233,13 +231,13 @@ impl Crew {
             workers.clone(),
             store.clone().map(|store| (store, Arc::clone(&presence))),
         );
-        let storage = match inbox {
+        let storage = match store_end {
             None => None,
-            Some(inbox) => {
+            Some(end) => {
                 let lines = Lines::new(workers.clone(), peers, control.clone());
                 let counters = Arc::clone(&store_counters);
                 let names = (name_seed, Arc::clone(&presence));
-                Some((storage(config, &watched, names, lines, counters)?, inbox))
+                Some((storage(config, &watched, names, lines, counters)?, end))
             }
         };
         Ok(Self {
@@ -267,8 +265,8 @@ impl Crew {
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
-        if let Some((storage, inbox)) = self.storage {
-            threads.push(start_store(storage, inbox).map_err(|error| too_few(&error))?);
+        if let Some((storage, end)) = self.storage {
+            threads.push(start_store(storage, end).map_err(|error| too_few(&error))?);
         }
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);

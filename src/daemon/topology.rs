@@ -258,7 +258,7 @@ pub fn start_tree(mut watcher: tree::Watcher) -> io::Result<(TreeLine, JoinHandl
 #[derive(Clone, Debug)]
 pub struct StoreLine {
     sender: Sender<ToStore>,
-    /// Changes of the tree were lost: the next one that fits asks for a rescan.
+    /// Changes of the tree found no room.
     lost: Arc<AtomicBool>,
 }
 
@@ -278,11 +278,18 @@ impl StoreLine {
 
     /// Tells that `name` may have changed. What does not fit is made up for by a rescan.
     pub fn tell_changed(&self, name: Box<[u8]>) {
-        if self.lost.load(Ordering::Relaxed) && self.tell(ToStore::Rescan) {
-            self.lost.store(false, Ordering::Relaxed);
-        }
-        if !self.tell(ToStore::Changed { name }) {
-            self.lost.store(true, Ordering::Relaxed);
+        self.tell_or_rescan(ToStore::Changed { name });
+    }
+
+    /// Has the tree learnt anew.
+    pub fn tell_rescan(&self) {
+        self.tell_or_rescan(ToStore::Rescan);
+    }
+
+    /// Whatever was lost, the store finds out once it has emptied its queue.
+    fn tell_or_rescan(&self, message: ToStore) {
+        if !self.tell(message) {
+            self.lost.store(true, Ordering::Release);
         }
     }
 
@@ -293,17 +300,33 @@ impl StoreLine {
     }
 }
 
+/// The store's end of its queue.
+pub struct StoreEnd {
+    /// What it is told.
+    pub inbox: Receiver<ToStore>,
+    lost: Arc<AtomicBool>,
+}
+
+impl StoreEnd {
+    /// Whether changes of the tree found no room since this was last asked.
+    #[must_use]
+    pub fn take_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Acquire)
+    }
+}
+
 /// The queue towards the store.
 #[must_use]
-pub fn store_queue() -> (StoreLine, Receiver<ToStore>) {
+pub fn store_queue() -> (StoreLine, StoreEnd) {
     let (sender, inbox) = bounded(STORE_QUEUE);
-    (StoreLine { sender, lost: Arc::new(AtomicBool::new(false)) }, inbox)
+    let lost = Arc::new(AtomicBool::new(false));
+    (StoreLine { sender, lost: Arc::clone(&lost) }, StoreEnd { inbox, lost })
 }
 
 /// Starts the store thread.
 ///
 /// # Errors
 /// EAGAIN where there may be no more threads.
-pub fn start_store(mut storage: Storage, inbox: Receiver<ToStore>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("store".to_owned()).spawn(move || storage.run(&inbox))
+pub fn start_store(mut storage: Storage, end: StoreEnd) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("store".to_owned()).spawn(move || storage.run(&end))
 }

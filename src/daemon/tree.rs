@@ -28,7 +28,6 @@ use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, subdi
 use crate::time::{Duration, Instant};
 
 use super::http::{ToWorker, TreeState};
-use super::store::ToStore;
 use super::topology::{StoreLine, WorkerLine};
 
 /// What the tree thread is told.
@@ -354,8 +353,7 @@ impl Watcher {
             self.begin_watching();
             if let Some((store, presence)) = &self.store {
                 presence.set_complete(false);
-                // Where its queue is full, it hears of the next change.
-                let _told: bool = store.tell(ToStore::Rescan);
+                store.tell_rescan();
             }
             return;
         }
@@ -415,7 +413,7 @@ impl Watcher {
             store.tell_changed(name.as_slice().into());
         }
         if batch.directories.iter().any(|name| !batch.appeared.contains(name)) {
-            let _told: bool = store.tell(ToStore::Rescan);
+            store.tell_rescan();
         }
     }
 

@@ -10,6 +10,7 @@ mod base;
 mod client;
 mod conditions;
 mod crash;
+mod crowds;
 mod damage;
 mod disks;
 mod faults;

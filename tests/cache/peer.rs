@@ -207,8 +207,7 @@ impl Peer {
         std::fs::write(&file, change(&text)).unwrap();
         let count = |result| self.metric(&format!("peerage_reloads_total{{result=\"{result}\"}}"));
         let (done, refused) = (count("done"), count("refused"));
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        self.signal("-HUP");
         await_true(20, "the reload", || count("done") > done || count("refused") > refused);
         count("done") > done
     }
@@ -233,6 +232,25 @@ impl Peer {
         self.kill();
         (self.child, self.address, self.admin, self.said) =
             launch(&self.setup, self.directory.path());
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Carries `act` out while the daemon does nothing at all (SIGSTOP).
+    pub fn while_stopped(&self, act: impl FnOnce()) {
+        self.signal("-STOP");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        await_true(20, "all threads to stop", || {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let status = std::fs::read_to_string(task.path().join("status"));
+                status.is_ok_and(|text| text.contains("State:\tT"))
+            })
+        });
+        act();
+        self.signal("-CONT");
     }
 
     /// The number of its process.

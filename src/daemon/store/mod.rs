@@ -19,7 +19,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use crate::cache::purge::{Purge, Purged};
 use crate::cache::store::{Event, Put, Sight, Store};
@@ -29,6 +29,7 @@ use crate::stdx::bytes::Bytes;
 use crate::sys::clock::Clock;
 use crate::time::{Duration, Instant};
 
+use super::topology::StoreEnd;
 use disk::TreeDisk;
 
 pub use counters::StoreCounters;
@@ -216,7 +217,8 @@ impl Storage {
     }
 
     /// Works until told to end.
-    pub fn run(&mut self, inbox: &Receiver<ToStore>) {
+    pub fn run(&mut self, end: &StoreEnd) {
+        let inbox = &end.inbox;
         if let Err(error) = self.store.handle_start() {
             log::warn!("nothing can be stored: {error}; answers are passed through");
         }
@@ -229,6 +231,10 @@ impl Storage {
                     Err(TryRecvError::Empty) => break,
                 }
                 count += 1;
+            }
+            // Once there is room: what is lost meanwhile is found in the next round.
+            if end.take_lost() {
+                self.store.handle_rescan();
             }
             let is_busy = self.step();
             self.end_batch();

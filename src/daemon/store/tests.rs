@@ -63,8 +63,8 @@ fn run(root: &Path, limits: Limits) -> Running {
     let counters = Arc::new(StoreCounters::default());
     let replies = Box::new(Ear(sender));
     let storage = Storage::new(root, options(), limits, replies, Arc::clone(&counters)).unwrap();
-    let (line, inbox) = store_queue();
-    let thread = start_store(storage, inbox).unwrap();
+    let (line, end) = store_queue();
+    let thread = start_store(storage, end).unwrap();
     Running { line, said, counters, thread }
 }
 
@@ -268,8 +268,8 @@ fn learning_a_million_files() {
     let counters = Arc::new(StoreCounters::default());
     let (replies, limits) = (Box::new(Ear(sender)), Limits::default());
     let storage = Storage::new(root, options, limits, replies, Arc::clone(&counters)).unwrap();
-    let (line, inbox) = store_queue();
-    let thread = start_store(storage, inbox).unwrap();
+    let (line, end) = store_queue();
+    let thread = start_store(storage, end).unwrap();
     let running = Running { line, said, counters, thread };
     let mut puts = Vec::new();
     while running.counters.is_all_known.value() == 0 {
