@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::base::minutes;
 use crate::harness::{await_true, put};
+use crate::mount::is_possible;
+use crate::origin::Origin;
 use crate::peer::{Peer, Setup};
 
 /// How many changes the kernel keeps for a reader.
@@ -112,4 +114,56 @@ fn a_crowd_of_files_and_then_a_directory_are_all_served() {
         }
     }
     assert_eq!((origin.total(), peer.metric("peerage_tree_overflows_total")), (0, 0.0));
+}
+
+/// In a user namespace of the daemon's own, whose limits are nobody else's.
+const FEW_WATCHES: &str = "exec unshare --user --map-root-user sh -c \
+                           'echo 6 >/proc/sys/user/max_inotify_watches && shift && exec \"$@\"' \
+                           sh \"$@\"";
+
+/// Everything is noticed, if not at once: files are looked at again by their age.
+fn expect_changes_without_watch(peer: &Peer, origin: &Origin) {
+    await_true(20, "the end of the watch", || peer.metric("peerage_tree_watching") == 0.0);
+    let mut said = peer.said();
+    await_true(20, "the reason", || {
+        said.extend(peer.said());
+        said.iter().any(|line| line.contains("raise fs.inotify.max_user_watches"))
+    });
+    for target in ["/x/a", "/x/y/b", "/x/y/z/c"] {
+        assert_eq!(peer.get(target).text(), format!("{target} 1"));
+        peer.await_hit(target);
+        fs::remove_file(peer.file(&target[1..])).unwrap();
+        await_true(20, target, || peer.get(target).text() == format!("{target} 2"));
+        put(&peer.file(&target[1..]), b"by hand");
+        await_true(20, target, || peer.get(target).text() == "by hand");
+    }
+    put(&peer.file("new/a"), b"by hand");
+    assert_eq!(peer.get("/new/a").text(), "by hand");
+    assert_eq!(origin.count("/new/a"), 0);
+}
+
+#[test]
+fn more_directories_than_may_be_watched_are_served() {
+    if !is_possible(FEW_WATCHES) {
+        return;
+    }
+    // Before the start: more than there may be.
+    let origin = minutes();
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..10 {
+        put(&directory.path().join(format!("tree/a.example/{number}/a")), b"by hand");
+    }
+    let peer = Setup::of(&origin).before(FEW_WATCHES).start_in(directory);
+    assert_eq!(peer.get("/9/a").text(), "by hand");
+    expect_changes_without_watch(&peer, &origin);
+    // Later: the store's own directories become too many.
+    let origin = minutes();
+    let peer = Setup::of(&origin).before(FEW_WATCHES).start();
+    await_watching(&peer);
+    for number in 0..10 {
+        let target = format!("/{number}/a");
+        assert_eq!(peer.get(&target).text(), format!("{target} 1"));
+        peer.await_hit(&target);
+    }
+    expect_changes_without_watch(&peer, &origin);
 }
