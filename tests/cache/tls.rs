@@ -78,12 +78,18 @@ fn origin(
     polite: bool,
     script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
 ) -> Origin {
-    let wrap = move |stream: TcpStream| {
+    Origin::start_wrapped(wrap(config, polite), script)
+}
+
+/// The server's side of TLS.
+fn wrap(
+    config: Arc<ServerConfig>,
+    polite: bool,
+) -> impl Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync {
+    move |stream| {
         let session = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
-        let stream = Polite(StreamOwned::new(session, stream), polite);
-        Ok(Box::new(stream) as Box<dyn Stream>)
-    };
-    Origin::start_wrapped(wrap, script)
+        Ok(Box::new(Polite(StreamOwned::new(session, stream), polite)))
+    }
 }
 
 fn simple(exchange: &mut Exchange<'_>) {
@@ -150,6 +156,19 @@ fn the_name_of_the_certificate_may_be_another() {
     let peer = start(&origin, &trusted, "tls_name = \"origin.example\"");
     assert_eq!(peer.get("/a").text(), "/a 1");
     assert_eq!(origin.last_field("host"), "a.example");
+}
+
+#[test]
+fn the_name_of_the_certificate_may_be_an_address() {
+    let trusted = authority("trusted");
+    let wrap = wrap(config(&trusted, "::1", 2099), true);
+    let Some(origin) = Origin::start_at_v6(wrap, simple) else { return };
+    let peer = start(&origin, &trusted, &format!("host_header = \"{}\"", origin.address));
+    assert_eq!(peer.get("/a").text(), "/a 1");
+    drop(peer);
+    let peer = start(&origin, &trusted, "");
+    assert_eq!(peer.get("/b").status, 502, "its certificate is not for the host's name");
+    assert_eq!(origin.total(), 1);
 }
 
 /// Nothing is got from it, no request is sent to it, and it is counted.
