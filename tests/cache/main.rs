@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod base;
+mod bounds;
 mod client;
 mod conditions;
 mod crash;
