@@ -167,3 +167,49 @@ fn more_directories_than_may_be_watched_are_served() {
     }
     expect_changes_without_watch(&peer, &origin);
 }
+
+/// What is put into a directory that has only just come is seen by whoever looks through it, or by
+/// the watch on it; nothing falls between.
+#[test]
+fn files_put_into_new_directories_meanwhile_are_all_served() {
+    const DIRECTORIES: usize = 1000;
+    for round in 0..3 {
+        let origin = minutes();
+        let peer = Setup::of(&origin).start();
+        await_watching(&peer);
+        let directory = |number: usize| peer.file(&format!("{number}"));
+        fs::create_dir_all(peer.file("")).unwrap();
+        peer.while_stopped(|| {
+            (0..DIRECTORIES).for_each(|number| fs::create_dir(directory(number)).unwrap());
+        });
+        for number in 0..DIRECTORIES {
+            fs::write(directory(number).join("a"), "by hand").unwrap();
+        }
+        await_true(20, "all of them to be watched", || {
+            peer.metric("peerage_tree_watches") >= (DIRECTORIES + 2) as f64
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        for number in 0..DIRECTORIES {
+            let target = format!("/{number}/a");
+            assert_eq!(peer.get(&target).text(), "by hand", "{target} in round {round}");
+        }
+    }
+}
+
+#[test]
+fn files_put_into_directories_that_the_store_has_just_made_are_all_served() {
+    const DIRECTORIES: usize = 300;
+    let origin = minutes();
+    let peer = Setup::of(&origin).start();
+    await_watching(&peer);
+    for number in 0..DIRECTORIES {
+        let (target, directory) = (format!("/{number}/fetched"), peer.file(&format!("{number}")));
+        assert_eq!(peer.get(&target).text(), format!("{target} 1"));
+        await_true(20, &target, || fs::write(directory.join("hand"), "by hand").is_ok());
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for number in 0..DIRECTORIES {
+        let target = format!("/{number}/hand");
+        assert_eq!(peer.get(&target).text(), "by hand", "{target}");
+    }
+}
