@@ -213,3 +213,25 @@ fn files_put_into_directories_that_the_store_has_just_made_are_all_served() {
         assert_eq!(peer.get(&target).text(), "by hand", "{target}");
     }
 }
+
+/// The watch comes a moment after the directory. What goes in between, after it was served, nobody
+/// is told of: it is missed when it is looked at again (`recheck_watched`).
+#[test]
+fn files_removed_from_directories_that_the_store_has_just_made_are_missed_in_time() {
+    const DIRECTORIES: usize = 300;
+    let origin = minutes();
+    let peer = Setup::of(&origin).tree("recheck_watched = \"2 s\"").start();
+    await_watching(&peer);
+    for number in 0..DIRECTORIES {
+        let target = format!("/{number}/a");
+        assert_eq!(peer.get(&target).text(), format!("{target} 1"));
+        peer.await_hit(&target);
+        fs::remove_file(peer.file(&target[1..])).unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    for number in 0..DIRECTORIES {
+        let target = format!("/{number}/a");
+        // The first to ask after that time has it looked at, and is still sent what is open.
+        await_true(2, &target, || peer.get(&target).text() == format!("{target} 2"));
+    }
+}
