@@ -124,11 +124,7 @@ const FEW_WATCHES: &str = "exec unshare --user --map-root-user sh -c \
 /// Everything is noticed, if not at once: files are looked at again by their age.
 fn expect_changes_without_watch(peer: &Peer, origin: &Origin) {
     await_true(20, "the end of the watch", || peer.metric("peerage_tree_watching") == 0.0);
-    let mut said = peer.said();
-    await_true(20, "the reason", || {
-        said.extend(peer.said());
-        said.iter().any(|line| line.contains("raise fs.inotify.max_user_watches"))
-    });
+    peer.await_said("raise fs.inotify.max_user_watches");
     for target in ["/x/a", "/x/y/b", "/x/y/z/c"] {
         assert_eq!(peer.get(target).text(), format!("{target} 1"));
         peer.await_hit(target);

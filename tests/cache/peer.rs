@@ -268,6 +268,15 @@ impl Peer {
         self.said.try_iter().collect()
     }
 
+    /// Waits until it says something with `words`; what it said before that is taken as well.
+    pub fn await_said(&self, words: &str) {
+        let mut seen = Vec::new();
+        await_true(20, words, || {
+            seen.extend(self.said.try_iter());
+            seen.iter().any(|line| line.contains(words))
+        });
+    }
+
     pub fn root(&self) -> PathBuf {
         self.directory.path().join("tree")
     }
