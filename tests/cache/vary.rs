@@ -187,7 +187,7 @@ fn thousands_of_variants_are_a_bounded_number_of_files() {
 }
 
 #[test]
-#[ignore = "takes two minutes in a debug build"]
+#[ignore = "slow: two to five minutes in a debug build"]
 fn a_hundred_thousand_variants_are_a_bounded_number_of_files() {
     expect_bounded(100_000);
 }
