@@ -4,8 +4,6 @@
 //! (`cache::purge`), the disk (`cache::store`).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,13 +15,7 @@ use crate::peer::{Peer, Setup};
 
 /// Says `command` on the control socket; the last line of the answer.
 fn order(peer: &Peer, command: &str) -> String {
-    let mut socket = UnixStream::connect(peer.directory.path().join("control.sock")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    socket.write_all(format!("{command}\n").as_bytes()).unwrap();
-    socket.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer.lines().last().unwrap_or_default().to_owned()
+    peer.order(command).lines().last().unwrap_or_default().to_owned()
 }
 
 fn fill(peer: &Peer, targets: &[&str]) {
