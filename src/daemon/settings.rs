@@ -92,6 +92,15 @@ pub struct Settings {
     compressible: HashSet<String>,
 }
 
+/// What came of looking up what the origins of a configuration need.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The configuration.
+    pub config: Config,
+    /// Its settings, or what is wrong with its authorities.
+    pub settings: Result<Settings, Problem>,
+}
+
 impl Settings {
     /// Translates `config`.
     #[must_use]

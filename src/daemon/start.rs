@@ -43,8 +43,8 @@ use super::http::{Assignment, TreeState};
 use super::settings::Settings;
 use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
-    ControlEnd, PeerLine, Peers, StoreEnd, StoreLine, WorkerLine, control_queue, start_store,
-    start_tree, start_worker, store_queue, worker_queues,
+    ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, WorkerLine, control_queue,
+    start_store, start_tree, start_worker, store_queue, worker_queues,
 };
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
@@ -170,6 +170,7 @@ struct Crew {
     workers: Vec<WorkerLine>,
     counters: Vec<Arc<Counters>>,
     end: ControlEnd,
+    line: ControlLine,
     settings: Arc<Settings>,
     tree_state: Arc<TreeState>,
     tree_counters: Arc<TreeCounters>,
@@ -231,17 +232,14 @@ impl Crew {
             workers.clone(),
             store.clone().map(|store| (store, Arc::clone(&presence))),
         );
-        let storage = match store_end {
-            None => None,
-            Some(end) => {
-                let lines = Lines::new(workers.clone(), peers, control.clone());
-                let counters = Arc::clone(&store_counters);
-                let names = (name_seed, Arc::clone(&presence));
-                Some((storage(config, &watched, names, lines, counters)?, end))
-            }
-        };
+        let storage = store_end.map(|end| {
+            let lines = Lines::new(workers.clone(), peers, control.clone());
+            let counters = Arc::clone(&store_counters);
+            let names = (name_seed, presence);
+            storage(config, &watched, names, lines, counters).map(|storage| (storage, end))
+        });
         Ok(Self {
-            storage,
+            storage: storage.transpose()?,
             store_counters,
             store,
             assignments,
@@ -249,6 +247,7 @@ impl Crew {
             workers,
             counters,
             end,
+            line: control,
             settings,
             tree_state,
             tree_counters,
@@ -276,6 +275,7 @@ impl Crew {
         let parts = Parts {
             signals,
             end: self.end,
+            line: self.line,
             admin: doors.admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
             socket: doors
                 .socket

@@ -6,12 +6,14 @@
 //! tree       any             the watch on the tree, the epoch of memory reclaim
 //! store      any             temporary files, renames and removals in the tree, its inventory
 //! control    any (main)      signals, the admin listener, the control socket
+//! lookup     any             nothing; there while a reload looks up names of origins
 //!
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"
 //! control -> http-N ToWorker   WORKER_QUEUE    Block: a worker empties its queue every batch
 //! http-N -> control FromWorker CONTROL_QUEUE   Block: a worker says three things in its life
 //! control -> tree   ToTree     1               Block: it is told once, to end
+//! lookup -> control FromWorker CONTROL_QUEUE   Block: it says one thing
 //! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
 //! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored
 //! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
@@ -32,11 +34,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
+use crate::config::Config;
 use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_QUEUE, WORKER_QUEUE};
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
+use super::settings::{Lookup, Settings};
 use super::store::{Storage, ToStore};
 use super::tree::{self, ToTree};
 
@@ -321,6 +325,19 @@ pub fn store_queue() -> (StoreLine, StoreEnd) {
     let (sender, inbox) = bounded(STORE_QUEUE);
     let lost = Arc::new(AtomicBool::new(false));
     (StoreLine { sender, lost: Arc::clone(&lost) }, StoreEnd { inbox, lost })
+}
+
+/// Looks up what the origins of `config` need, on a thread of its own that ends with the answer: a
+/// resolver may take its time.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_lookup(config: Config, control: ControlLine) -> io::Result<()> {
+    let look = move || {
+        let settings = Settings::with_origins(&config);
+        control.tell(0, FromWorker::LookedUp(Box::new(Lookup { config, settings })));
+    };
+    Builder::new().name("lookup".to_owned()).spawn(look).map(drop)
 }
 
 /// Starts the store thread.

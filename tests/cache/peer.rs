@@ -202,14 +202,24 @@ impl Peer {
     /// Sends SIGHUP with `change` made to the configuration, and waits until that is in force, or
     /// is refused: whether it is in force. Each worker hears of it a moment later.
     pub fn reload(&self, change: impl FnOnce(&str) -> String) -> bool {
+        let (done, refused) = self.reloads();
+        self.begin_reload(change);
+        await_true(20, "the reload", || self.reloads() != (done, refused));
+        self.reloads().0 > done
+    }
+
+    /// The same without waiting for its end.
+    pub fn begin_reload(&self, change: impl FnOnce(&str) -> String) {
         let file = self.directory.path().join("peerage.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, change(&text)).unwrap();
-        let count = |result| self.metric(&format!("peerage_reloads_total{{result=\"{result}\"}}"));
-        let (done, refused) = (count("done"), count("refused"));
         self.signal("-HUP");
-        await_true(20, "the reload", || count("done") > done || count("refused") > refused);
-        count("done") > done
+    }
+
+    /// How many reloads were done, and how many refused.
+    pub fn reloads(&self) -> (f64, f64) {
+        let count = |result| self.metric(&format!("peerage_reloads_total{{result=\"{result}\"}}"));
+        (count("done"), count("refused"))
     }
 
     /// The same with another `[host.origin]`, or none.

@@ -3,10 +3,13 @@
 //! Not here: keys that have nothing to do with origins (`tests/serve`).
 
 use std::fs;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::harness::{await_true, pattern, put};
+use crate::mount::is_possible;
 use crate::origin::Origin;
 use crate::peer::{Peer, Setup};
 
@@ -222,4 +225,43 @@ fn a_broken_configuration_changes_nothing() {
     // A good one is taken after that.
     assert!(peer.reload_origin(&at(&other)));
     await_all(&peer, "other", |_, text| text.starts_with("other "));
+}
+
+/// Has names looked up at 127.77.0.1, for two seconds.
+const RESOLVER: &str = "printf 'nameserver 127.77.0.1\\noptions timeout:2 attempts:1\\n' \
+    >\"$1/../resolv.conf\" && mount --bind \"$1/../resolv.conf\" /etc/resolv.conf";
+
+#[test]
+fn a_resolver_that_takes_its_time_holds_nobody_up() {
+    // It takes questions, and never answers.
+    let silent = match UdpSocket::bind("127.77.0.1:53") {
+        Ok(socket) => socket,
+        Err(error) => return eprintln!("skipped: 127.77.0.1:53: {error}"),
+    };
+    if !is_possible(&format!("mkdir \"$1/tree\"; set -- \"$1/tree\"; {RESOLVER}")) {
+        return;
+    }
+    let origin = named("first");
+    let peer = Setup::of(&origin).before(RESOLVER).start();
+    peer.get("/a");
+    let began = Instant::now();
+    peer.begin_reload(|text| {
+        let (before, rest) = text.split_once("addresses = [").unwrap();
+        format!("{before}addresses = [\"slow.example:80\", {rest}")
+    });
+    let mut question = [0; 512];
+    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    silent.recv(&mut question).unwrap();
+    // What is asked of control meanwhile is answered, and the old configuration serves.
+    let asked = Instant::now();
+    assert_eq!(peer.reloads(), (0.0, 0.0));
+    assert!(peer.order("purge url http://a.example/a").ends_with("ok purged 1 kept 0 failed 0\n"));
+    assert_eq!(peer.get("/b").text(), "first /b");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    // Who asks for another reload gets one, with what the file says by then.
+    peer.begin_reload(|text| text.replace("\"slow.example:80\", ", ""));
+    await_true(20, "both reloads", || peer.reloads() == (2.0, 0.0));
+    assert!(began.elapsed() >= Duration::from_secs(2), "the names were looked up");
+    assert!(peer.said().iter().any(|line| line.contains("slow.example:80 cannot be looked up")));
+    assert_eq!(peer.get("/c").text(), "first /c");
 }
