@@ -10,7 +10,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use crate::admin::control::{Answer, Command, HELP};
 use crate::admin::metrics::{Exposition, Kind};
 use crate::cache::purge::Purged;
 use crate::cache::store::Sight;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Problem};
 use crate::sys::clock::{Clock, unix_seconds};
 use crate::sys::probe::kernel_can_install;
 use crate::sys::process::notify;
@@ -34,7 +34,7 @@ use super::names::{self, Whose};
 use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
 use super::store::{Limits, StoreCounters, ToStore};
-use super::topology::{ControlEnd, StoreLine, TreeLine, WorkerLine};
+use super::topology::{ControlEnd, ControlLine, StoreLine, TreeLine, WorkerLine, start_lookup};
 use super::tree::TreeCounters;
 use super::{logger, status, why};
 
@@ -44,6 +44,8 @@ pub struct Parts {
     pub signals: Signals,
     /// Words of the workers.
     pub end: ControlEnd,
+    /// Where they are said.
+    pub line: ControlLine,
     /// The admin listener, if any.
     pub admin: Option<Admin>,
     /// The control socket, if any.
@@ -66,6 +68,12 @@ pub struct Parts {
     pub tree_state: Arc<TreeState>,
     /// Where it listens, ports filled in.
     pub addresses: Vec<SocketAddr>,
+}
+
+/// A reload whose names are being looked up.
+struct Reloading {
+    /// The file may have changed since it was read: it is read once more.
+    is_asked_again: bool,
 }
 
 /// What somebody wants to know, and what is known already.
@@ -94,6 +102,7 @@ pub struct Control {
     /// When the workers are told to end at once; set by the first order to stop.
     deadline: Option<Instant>,
     reloads: [u64; 2],
+    reloading: Option<Reloading>,
 }
 
 /// Which of what is waited for has something to say.
@@ -124,6 +133,7 @@ impl Control {
             drained: 0,
             deadline: None,
             reloads: [0; 2],
+            reloading: None,
         }
     }
 
@@ -219,6 +229,10 @@ impl Control {
                 });
                 Ok(())
             }
+            FromWorker::LookedUp(lookup) => {
+                self.handle_lookup(lookup.config, lookup.settings);
+                Ok(())
+            }
             FromWorker::StorePurged { id, purged } => {
                 self.purges.handle_store_done(OrderId(id), purged);
                 Ok(())
@@ -232,8 +246,11 @@ impl Control {
 
     fn handle_signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Reload if self.deadline.is_none() => self.reload(),
-            Signal::Reload => {}
+            Signal::Reload if self.deadline.is_some() => {}
+            Signal::Reload => match &mut self.reloading {
+                Some(reloading) => reloading.is_asked_again = true,
+                None => self.reload(),
+            },
             Signal::Stop => self.stop(),
         }
     }
@@ -292,15 +309,34 @@ impl Control {
                 "SIGHUP: limits.connections_per_address needs Linux 6.8; it is not in force"
             );
         }
-        let settings = match Settings::with_origins(&new) {
-            Ok(settings) => Arc::new(settings),
+        // Names of origins are looked up, which may take as long as a resolver likes.
+        match start_lookup(new, self.parts.line.clone()) {
+            Ok(()) => self.reloading = Some(Reloading { is_asked_again: false }),
+            Err(error) => {
+                self.reloads[1] += 1;
+                log::error!("SIGHUP: the old configuration stays in force: no thread: {error}");
+                notify("READY=1");
+            }
+        }
+    }
+
+    /// The rest of a reload, once all names are looked up.
+    fn handle_lookup(&mut self, new: Config, settings: Result<Settings, Problem>) {
+        let is_asked_again = self.reloading.take().is_some_and(|at| at.is_asked_again);
+        match settings {
+            Ok(settings) => self.apply(new, Arc::new(settings)),
             Err(problem) => {
                 self.reloads[1] += 1;
                 log::error!("SIGHUP: the old configuration stays in force:\n{problem}");
-                notify("READY=1");
-                return;
             }
-        };
+        }
+        notify("READY=1");
+        if is_asked_again && self.deadline.is_none() {
+            self.reload();
+        }
+    }
+
+    fn apply(&mut self, new: Config, settings: Arc<Settings>) {
         if !settings.origins.is_empty() && self.parts.store.is_none() {
             log::warn!("SIGHUP: the first origin needs a restart before its answers are stored");
         }
@@ -314,8 +350,8 @@ impl Control {
         logger::set_level(new.log.level);
         self.config = keep_fixed(new, &self.config);
         self.reloads[0] += 1;
-        log::info!("SIGHUP: {} is in force", file.display());
-        notify("READY=1");
+        let file = self.file.as_deref().unwrap_or(Path::new("")).display();
+        log::info!("SIGHUP: {file} is in force");
     }
 
     fn is_ready(&self) -> bool {

@@ -91,8 +91,6 @@ pub struct Settings {
     pub precompressed: bool,
     /// The origins of all hosts.
     pub origins: Vec<Arc<OriginSettings>>,
-    /// The directories of their hosts.
-    origin_directories: HashSet<Box<[u8]>>,
     /// This box in Cache-Status and Via.
     pub cache_name: String,
     /// A longer answer is not stored.
@@ -109,6 +107,15 @@ pub struct Settings {
     mime_default: String,
     mime: HashMap<String, String>,
     compressible: HashSet<String>,
+}
+
+/// What came of looking up what the origins of a configuration need.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The configuration.
+    pub config: Config,
+    /// Its settings, or what is wrong with its authorities.
+    pub settings: Result<Settings, Problem>,
 }
 
 impl Settings {
@@ -149,7 +156,6 @@ impl Settings {
             recheck_watched: config.tree.recheck_watched,
             precompressed: config.tree.precompressed,
             origins: Vec::new(),
-            origin_directories: HashSet::new(),
             cache_name: config.cache.name.clone(),
             object_bytes_max: config.cache.object_bytes_max,
             rule_default: PathRule::default(),
@@ -175,7 +181,6 @@ impl Settings {
             let found = OriginSettings::new(host, origin).map_err(|what| {
                 config.places.problem(&format!("host[{place}].origin.ca_file"), what)
             })?;
-            settings.origin_directories.insert(host.name.as_bytes().into());
             settings.sites[place].origin = Some(settings.origins.len());
             settings.origins.push(Arc::new(found));
         }

@@ -12,8 +12,6 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use crate::cache::inventory::NameHash;
 use crate::cache::presence::Presence;
 use crate::cache::record;
@@ -24,6 +22,7 @@ use crate::limits::{
 };
 use crate::stdx::num::{index, wide};
 use crate::sys::affinity;
+use crate::sys::authorities;
 use crate::sys::clock::unix_seconds;
 use crate::sys::local::listen_at;
 use crate::sys::probe::kernel_can_install;
@@ -42,10 +41,10 @@ use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
 use super::settings::Settings;
-use super::store::{Lines, Options, Storage, StoreCounters, ToStore};
+use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
-    ControlEnd, PeerLine, Peers, StoreLine, WorkerLine, control_queue, start_store, start_tree,
-    start_worker, store_queue, worker_queues,
+    ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, WorkerLine, control_queue,
+    start_store, start_tree, start_worker, store_queue, worker_queues,
 };
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
@@ -163,7 +162,7 @@ struct Doors {
 
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
-    storage: Option<(Storage, Receiver<ToStore>)>,
+    storage: Option<(Storage, StoreEnd)>,
     store_counters: Arc<StoreCounters>,
     store: Option<StoreLine>,
     assignments: Vec<Assignment>,
@@ -171,6 +170,7 @@ struct Crew {
     workers: Vec<WorkerLine>,
     counters: Vec<Arc<Counters>>,
     end: ControlEnd,
+    line: ControlLine,
     settings: Arc<Settings>,
     tree_state: Arc<TreeState>,
     tree_counters: Arc<TreeCounters>,
@@ -190,7 +190,7 @@ impl Crew {
         let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
         let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
-        let (store, inbox) = (!settings.origins.is_empty()).then(store_queue).unzip();
+        let (store, store_end) = (!settings.origins.is_empty()).then(store_queue).unzip();
         let queues = cores.iter().map(|_| worker_queues()).collect::<io::Result<Vec<_>>>();
         let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
@@ -232,17 +232,14 @@ impl Crew {
             workers.clone(),
             store.clone().map(|store| (store, Arc::clone(&presence))),
         );
-        let storage = match inbox {
-            None => None,
-            Some(inbox) => {
-                let lines = Lines::new(workers.clone(), peers, control.clone());
-                let counters = Arc::clone(&store_counters);
-                let names = (name_seed, Arc::clone(&presence));
-                Some((storage(config, &watched, names, lines, counters)?, inbox))
-            }
-        };
+        let storage = store_end.map(|end| {
+            let lines = Lines::new(workers.clone(), peers, control.clone());
+            let counters = Arc::clone(&store_counters);
+            let names = (name_seed, presence);
+            storage(config, &watched, names, lines, counters).map(|storage| (storage, end))
+        });
         Ok(Self {
-            storage,
+            storage: storage.transpose()?,
             store_counters,
             store,
             assignments,
@@ -250,6 +247,7 @@ impl Crew {
             workers,
             counters,
             end,
+            line: control,
             settings,
             tree_state,
             tree_counters,
@@ -266,8 +264,8 @@ impl Crew {
         addresses: Vec<SocketAddr>,
     ) -> Result<(), StartError> {
         let mut threads = Vec::new();
-        if let Some((storage, inbox)) = self.storage {
-            threads.push(start_store(storage, inbox).map_err(|error| too_few(&error))?);
+        if let Some((storage, end)) = self.storage {
+            threads.push(start_store(storage, end).map_err(|error| too_few(&error))?);
         }
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
@@ -277,6 +275,7 @@ impl Crew {
         let parts = Parts {
             signals,
             end: self.end,
+            line: self.line,
             admin: doors.admin.map(|listener| admin::Admin::new(listener, self.settings.http)),
             socket: doors
                 .socket
@@ -462,9 +461,14 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
     let has_origins = config.hosts.iter().any(|host| host.origin.is_some());
     // What looking up names and trusting authorities needs, at a reload too.
     let system = ["/etc", "/run/systemd/resolve", "/usr/share/ca-certificates", "/usr/lib/ssl"];
+    let mut authorities = authorities::places();
+    for origin in config.hosts.iter().filter_map(|host| host.origin.as_ref()) {
+        authorities.extend(authorities::places_of(&origin.ca_file));
+    }
     let mut writable = Vec::new();
     if has_origins {
         readable.extend(system.iter().map(Path::new).filter(|path| path.exists()));
+        readable.extend(authorities.iter().map(PathBuf::as_path));
         writable.push(config.tree.root.as_path());
     }
     match confine(&readable, &writable) {

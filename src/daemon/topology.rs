@@ -6,12 +6,14 @@
 //! tree       any             the watch on the tree, the epoch of memory reclaim
 //! store      any             temporary files, renames and removals in the tree, its inventory
 //! control    any (main)      signals, the admin listener, the control socket
+//! lookup     any             nothing; there while a reload looks up names of origins
 //!
 //! queue             item       capacity        when full
 //! tree -> http-N    ToWorker   WORKER_QUEUE    Coalesce: the overflow flag, which means "flush"
 //! control -> http-N ToWorker   WORKER_QUEUE    Block: a worker empties its queue every batch
 //! http-N -> control FromWorker CONTROL_QUEUE   Block, and never full: see the limit
 //! control -> tree   ToTree     1               Block: it is told once, to end
+//! lookup -> control FromWorker CONTROL_QUEUE   Block: it says one thing
 //! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
 //! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored
 //! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
@@ -32,11 +34,13 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
+use crate::config::Config;
 use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_QUEUE, WORKER_QUEUE};
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
+use super::settings::{Lookup, Settings};
 use super::store::{Storage, ToStore};
 use super::tree::{self, ToTree};
 
@@ -258,7 +262,7 @@ pub fn start_tree(mut watcher: tree::Watcher) -> io::Result<(TreeLine, JoinHandl
 #[derive(Clone, Debug)]
 pub struct StoreLine {
     sender: Sender<ToStore>,
-    /// Changes of the tree were lost: the next one that fits asks for a rescan.
+    /// Changes of the tree found no room.
     lost: Arc<AtomicBool>,
 }
 
@@ -278,11 +282,18 @@ impl StoreLine {
 
     /// Tells that `name` may have changed. What does not fit is made up for by a rescan.
     pub fn tell_changed(&self, name: Box<[u8]>) {
-        if self.lost.load(Ordering::Relaxed) && self.tell(ToStore::Rescan) {
-            self.lost.store(false, Ordering::Relaxed);
-        }
-        if !self.tell(ToStore::Changed { name }) {
-            self.lost.store(true, Ordering::Relaxed);
+        self.tell_or_rescan(ToStore::Changed { name });
+    }
+
+    /// Has the tree learnt anew.
+    pub fn tell_rescan(&self) {
+        self.tell_or_rescan(ToStore::Rescan);
+    }
+
+    /// Whatever was lost, the store finds out once it has emptied its queue.
+    fn tell_or_rescan(&self, message: ToStore) {
+        if !self.tell(message) {
+            self.lost.store(true, Ordering::Release);
         }
     }
 
@@ -293,17 +304,46 @@ impl StoreLine {
     }
 }
 
+/// The store's end of its queue.
+pub struct StoreEnd {
+    /// What it is told.
+    pub inbox: Receiver<ToStore>,
+    lost: Arc<AtomicBool>,
+}
+
+impl StoreEnd {
+    /// Whether changes of the tree found no room since this was last asked.
+    #[must_use]
+    pub fn take_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Acquire)
+    }
+}
+
 /// The queue towards the store.
 #[must_use]
-pub fn store_queue() -> (StoreLine, Receiver<ToStore>) {
+pub fn store_queue() -> (StoreLine, StoreEnd) {
     let (sender, inbox) = bounded(STORE_QUEUE);
-    (StoreLine { sender, lost: Arc::new(AtomicBool::new(false)) }, inbox)
+    let lost = Arc::new(AtomicBool::new(false));
+    (StoreLine { sender, lost: Arc::clone(&lost) }, StoreEnd { inbox, lost })
+}
+
+/// Looks up what the origins of `config` need, on a thread of its own that ends with the answer: a
+/// resolver may take its time.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_lookup(config: Config, control: ControlLine) -> io::Result<()> {
+    let look = move || {
+        let settings = Settings::with_origins(&config);
+        control.tell(0, FromWorker::LookedUp(Box::new(Lookup { config, settings })));
+    };
+    Builder::new().name("lookup".to_owned()).spawn(look).map(drop)
 }
 
 /// Starts the store thread.
 ///
 /// # Errors
 /// EAGAIN where there may be no more threads.
-pub fn start_store(mut storage: Storage, inbox: Receiver<ToStore>) -> io::Result<JoinHandle<()>> {
-    Builder::new().name("store".to_owned()).spawn(move || storage.run(&inbox))
+pub fn start_store(mut storage: Storage, end: StoreEnd) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("store".to_owned()).spawn(move || storage.run(&end))
 }

@@ -24,11 +24,10 @@ use crate::limits::WATCHES_MAX;
 use crate::sys::clock::Clock;
 use crate::sys::event::Doorbell;
 use crate::sys::socket::wait_readable;
-use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, subdirectories};
+use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, list};
 use crate::time::{Duration, Instant};
 
 use super::http::{ToWorker, TreeState};
-use super::store::ToStore;
 use super::topology::{StoreLine, WorkerLine};
 
 /// What the tree thread is told.
@@ -268,23 +267,36 @@ impl Watcher {
             }
             self.paths.insert(watch.clone(), name.clone());
             self.watches.insert(name.clone(), watch);
-            let children = match subdirectories(&path) {
-                Ok(children) => children,
-                Err(error) if is_gone(&error) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            for child in children {
-                if let Some(last) = child.file_name() {
-                    let child = join(&name, last);
-                    // The store's temporary files concern nobody.
-                    if child != TEMPORARY {
-                        pending.push(child);
-                    }
-                }
+            match self.note_children(&name, &path, &mut pending) {
+                Err(error) if !is_gone(&error) => return Err(error),
+                _ => {}
             }
         }
         self.counters.watches.store(self.paths.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Notes what is in a directory that is watched from now on, as nobody was told of it; the
+    /// directories are still to be watched.
+    fn note_children(
+        &self,
+        name: &[u8],
+        path: &Path,
+        pending: &mut Vec<Vec<u8>>,
+    ) -> io::Result<()> {
+        list(path, |last, kind| {
+            let child = join(name, last);
+            if let Some((_, presence)) = &self.store {
+                presence.insert(&child);
+                if kind.is_some_and(|kind| kind.is_symlink()) {
+                    presence.handle_link();
+                }
+            }
+            // The store's temporary files concern nobody.
+            if kind.is_some_and(|kind| kind.is_dir()) && child != TEMPORARY {
+                pending.push(child);
+            }
+        })
     }
 
     fn path_of(&self, name: &[u8]) -> PathBuf {
@@ -354,24 +366,25 @@ impl Watcher {
             self.begin_watching();
             if let Some((store, presence)) = &self.store {
                 presence.set_complete(false);
-                // Where its queue is full, it hears of the next change.
-                let _told: bool = store.tell(ToStore::Rescan);
+                store.tell_rescan();
             }
             return;
         }
         if batch.has_temporary {
             self.watch_departures();
         }
-        self.tell_store(&batch);
         for name in &batch.directories {
             self.unwatch_below(name);
         }
-        for name in batch.appeared.into_iter().chain(batch.own_directories) {
-            if let Err(error) = self.watch_below(name) {
+        for name in batch.appeared.iter().chain(&batch.own_directories) {
+            if let Err(error) = self.watch_below(name.clone()) {
+                self.tell_store(&batch);
                 self.end_watching(&explain(&error));
                 return;
             }
         }
+        // What comes into a new directory once the store looked through it is told of by a watch.
+        self.tell_store(&batch);
         for name in &batch.touched {
             self.rewatch(name);
         }
@@ -415,7 +428,7 @@ impl Watcher {
             store.tell_changed(name.as_slice().into());
         }
         if batch.directories.iter().any(|name| !batch.appeared.contains(name)) {
-            let _told: bool = store.tell(ToStore::Rescan);
+            store.tell_rescan();
         }
     }
 

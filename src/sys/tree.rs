@@ -6,12 +6,12 @@
 #![expect(unsafe_code, reason = "statfs and statx have no wrapper in the standard library")]
 
 use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use inotify::{EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 
@@ -142,19 +142,16 @@ fn meanings(mask: EventMask) -> impl Iterator<Item = What> {
     .map(|(_, what)| what)
 }
 
-/// The directories directly below `directory`, symbolic links left out.
+/// Tells `each` the names in `directory`, with their types where the kernel says them.
 ///
 /// # Errors
-/// Those of opendir(3).
-pub fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+/// Those of opendir(3) and readdir(3).
+pub fn list(directory: &Path, mut each: impl FnMut(&OsStr, Option<FileType>)) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.push(entry.path());
-        }
+        each(&entry.file_name(), entry.file_type().ok());
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Whether this process may open what is in `directory`, if it knows the names.

@@ -6,6 +6,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 /// How long a client waits for the next byte, on a machine with much else to do.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,6 +72,11 @@ impl Pending {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends `text` as well: the next requests of the connection.
+    pub fn say(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).unwrap();
+    }
+
     /// Reads more; how many bytes, none at the end or a reset.
     fn fill(&mut self) -> usize {
         let mut buffer = [0; 16 * 1024];
@@ -83,6 +90,11 @@ impl Pending {
             }
             Err(_) => 0,
         }
+    }
+
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Waits until so many bytes of the answer, head and framing counted, are here.

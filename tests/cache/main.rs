@@ -7,9 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod base;
+mod bounds;
 mod client;
 mod conditions;
 mod crash;
+mod crowds;
 mod damage;
 mod disks;
 mod faults;
@@ -24,6 +26,7 @@ mod origin;
 mod origins;
 mod peer;
 mod purge;
+mod reload;
 mod stale;
 mod storage;
 mod tls;

@@ -169,7 +169,24 @@ impl Origin {
         script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
     ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
-        let reserved = bind(any).unwrap();
+        Self::start_at(any, wrap, script).unwrap()
+    }
+
+    /// The same at [::1]; says so where this machine has no IPv6.
+    pub fn start_at_v6(
+        wrap: impl Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync + 'static,
+        script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
+    ) -> Option<Self> {
+        let started = Self::start_at("[::1]:0".parse().unwrap(), wrap, script);
+        started.inspect_err(|error| eprintln!("skipped: [::1]: {error}")).ok()
+    }
+
+    fn start_at(
+        any: SocketAddr,
+        wrap: impl Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync + 'static,
+        script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let reserved = bind(any)?;
         let address = reserved.local_addr().unwrap().as_socket().unwrap();
         let shared = Shared {
             is_over: AtomicBool::new(true),
@@ -185,7 +202,7 @@ impl Origin {
         let shared = Arc::new(shared);
         let mut origin = Self { address, shared, reserved: Some(reserved), accepting: None };
         origin.restart();
-        origin
+        Ok(origin)
     }
 
     /// Listens (again), at the same port.
@@ -260,7 +277,7 @@ impl Drop for Origin {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     Ok(socket)

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::base::minutes;
 use crate::client::Pending;
 use crate::harness::await_true;
-use crate::origin::Origin;
+use crate::origin::{Origin, Stream};
 use crate::peer::Setup;
 
 #[test]
@@ -37,6 +37,61 @@ fn another_address_takes_over_and_the_first_comes_back() {
     first.restart();
     await_true(20, "the first to be tried again", || peer.get("/again").status == 200);
     assert_eq!(peer.get("/both/1").status, 200);
+}
+
+/// An origin at [::1] that redirects from `/moved` to itself.
+fn at_v6() -> Option<Origin> {
+    let plain = |stream| Ok(Box::new(stream) as Box<dyn Stream>);
+    Origin::start_at_v6(plain, |exchange| {
+        if exchange.target == "/moved" {
+            let there = exchange.field("X-There").to_owned();
+            exchange.answer_with(302, &format!("Location: http://{there}/x\r\n"), "");
+        } else {
+            let body = format!("{} {}", exchange.target, exchange.number);
+            exchange.answer("Cache-Control: max-age=60\r\n", body);
+        }
+    })
+}
+
+#[test]
+fn an_origin_may_have_an_ipv6_address() {
+    let Some(mut origin) = at_v6() else { return };
+    let peer = Setup::of(&origin).workers(2).start();
+    assert!(origin.address.is_ipv6());
+    assert_eq!(peer.get("/a").text(), "/a 1");
+    assert_eq!(peer.await_hit("/a").text(), "/a 1");
+    assert_eq!(origin.last_field("host"), "a.example");
+    let there = format!("X-There: {}\r\n", origin.address);
+    assert_eq!(peer.get_with("/moved", &there).field("location"), "http://a.example/x");
+    origin.stop();
+    assert_eq!(peer.get("/b").status, 502);
+    drop(peer);
+    origin.restart();
+    // As the host that is asked for as well.
+    let host = format!("host_header = \"{}\"", origin.address);
+    let peer = Setup::of(&origin).origin(&host).start();
+    assert_eq!(peer.get("/c").text(), "/c 1");
+    assert_eq!(origin.last_field("host"), origin.address.to_string());
+    assert!(origin.address.to_string().starts_with("[::1]:"));
+}
+
+#[test]
+fn an_ipv6_address_takes_over_from_an_ipv4_one_and_back() {
+    let Some(mut second) = at_v6() else { return };
+    let mut first = minutes();
+    first.stop();
+    let peer = Setup::at(&[first.address, second.address])
+        .origin("failures_max = 1\ndown_min = \"100 ms\"\ndown_max = \"200 ms\"")
+        .start();
+    for number in 0..10 {
+        let target = format!("/second/{number}");
+        assert_eq!(peer.get(&target).text(), format!("{target} 1"));
+    }
+    assert_eq!((first.total(), second.total()), (0, 10));
+    second.stop();
+    first.restart();
+    await_true(20, "the first to be tried again", || peer.get("/again").status == 200);
+    assert_eq!((first.count("/again"), second.total()), (1, 10));
 }
 
 #[test]

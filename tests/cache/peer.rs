@@ -23,12 +23,14 @@ pub struct Setup {
     pub cache: String,
     /// Lines for the host itself.
     pub named: String,
-    /// Lines for `[host.origin]`.
+    /// Lines for `[host.origin]`; none for a host without one.
     pub origin: String,
     /// Further tables of the host.
     pub host: String,
     /// Run by a shell with the tree's root as `$1` before the daemon takes its place.
     pub before: String,
+    /// Further variables of its environment.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -50,7 +52,13 @@ impl Setup {
             origin: format!("addresses = [{}]", addresses.join(", ")),
             host: String::new(),
             before: String::new(),
+            environment: Vec::new(),
         }
+    }
+
+    /// Without an origin.
+    pub fn alone() -> Self {
+        Self { origin: String::new(), ..Self::at(&[]) }
     }
 
     pub fn workers(mut self, workers: usize) -> Self {
@@ -95,6 +103,12 @@ impl Setup {
     /// A shell's line to run before, in a mount namespace of the daemon's own.
     pub fn before(mut self, line: &str) -> Self {
         self.before = line.to_owned();
+        self
+    }
+
+    /// With a variable of its environment that names a file.
+    pub fn environment(mut self, name: &'static str, file: &Path) -> Self {
+        self.environment.push((name, file.to_owned()));
         self
     }
 
@@ -162,7 +176,7 @@ fn launch(setup: &Setup, directory: &Path) -> Launched {
 }
 
 fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
-    let Setup { workers, server, tree, cache, named, origin, host, before } = setup;
+    let Setup { workers, server, tree, cache, named, origin, host, before, environment } = setup;
     let socket = directory.join("control.sock");
     let socket = socket.display();
     let text = format!(
@@ -170,7 +184,8 @@ fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
          [admin]\nlisten = \"{admin}\"\n[control]\nsocket = \"{socket}\"\n\
          [tree]\nroot = \"tree\"\n{tree}\n[cache]\nfree_bytes_min = 0\n{cache}\n\
          [[host]]\nname = \"a.example\"\naliases = [\"www.a.example\"]\n{named}\n\
-         [host.origin]\n{origin}\n{host}\n"
+         {}{host}\n",
+        origin_table(origin)
     );
     let file = directory.join("peerage.toml");
     std::fs::write(&file, text).unwrap();
@@ -183,10 +198,49 @@ fn spawn(setup: &Setup, directory: &Path, admin: SocketAddr) -> Child {
         command.arg(env!("CARGO_BIN_EXE_peerage"));
         command
     };
-    command.args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
+    // Whom this machine trusts is no matter of a test.
+    command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+    let environment = environment.iter().map(|(name, file)| (name, file));
+    command.envs(environment).args(["run", "-c"]).arg(file).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn origin_table(lines: &str) -> String {
+    if lines.is_empty() { String::new() } else { format!("[host.origin]\n{lines}\n") }
 }
 
 impl Peer {
+    /// Sends SIGHUP with `change` made to the configuration, and waits until that is in force, or
+    /// is refused: whether it is in force. Each worker hears of it a moment later.
+    pub fn reload(&self, change: impl FnOnce(&str) -> String) -> bool {
+        let (done, refused) = self.reloads();
+        self.begin_reload(change);
+        await_true(20, "the reload", || self.reloads() != (done, refused));
+        self.reloads().0 > done
+    }
+
+    /// The same without waiting for its end.
+    pub fn begin_reload(&self, change: impl FnOnce(&str) -> String) {
+        let file = self.directory.path().join("peerage.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, change(&text)).unwrap();
+        self.signal("-HUP");
+    }
+
+    /// How many reloads were done, and how many refused.
+    pub fn reloads(&self) -> (f64, f64) {
+        let count = |result| self.metric(&format!("peerage_reloads_total{{result=\"{result}\"}}"));
+        (count("done"), count("refused"))
+    }
+
+    /// The same with another `[host.origin]`, or none.
+    pub fn reload_origin(&self, lines: &str) -> bool {
+        self.reload(|text| {
+            let begin = text.find("[host.origin]").unwrap_or(text.len());
+            let end = text[begin..].find("\n[[").map_or(text.len(), |at| begin + at + 1);
+            format!("{}{}{}", &text[..begin], origin_table(lines), &text[end..])
+        })
+    }
+
     /// Ends it at once (SIGKILL), if it has not ended.
     pub fn kill(&mut self) {
         drop(self.child.kill());
@@ -200,17 +254,28 @@ impl Peer {
             launch(&self.setup, self.directory.path());
     }
 
-    /// Puts `new` in the place of `old` in its configuration, and has it read again.
-    pub fn reload(&self, old: &str, new: &str) {
-        let file = self.directory.path().join("peerage.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains(old), "{old} is not in {text}");
-        std::fs::write(&file, text.replace(old, new)).unwrap();
-        let done = "peerage_reloads_total{result=\"done\"}";
-        let before = self.metric(done);
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-        await_true(20, "the reload", || self.metric(done) > before);
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Carries `act` out while the daemon does nothing at all (SIGSTOP).
+    pub fn while_stopped(&self, act: impl FnOnce()) {
+        self.signal("-STOP");
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        await_true(20, "all threads to stop", || {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let status = std::fs::read_to_string(task.path().join("status"));
+                status.is_ok_and(|text| text.contains("State:\tT"))
+            })
+        });
+        act();
+        self.signal("-CONT");
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What is run before from the next start on.
@@ -221,6 +286,15 @@ impl Peer {
     /// What it said since this was last asked.
     pub fn said(&self) -> Vec<String> {
         self.said.try_iter().collect()
+    }
+
+    /// Waits until it says something with `words`; what it said before that is taken as well.
+    pub fn await_said(&self, words: &str) {
+        let mut seen = Vec::new();
+        await_true(20, words, || {
+            seen.extend(self.said.try_iter());
+            seen.iter().any(|line| line.contains(words))
+        });
     }
 
     pub fn root(&self) -> PathBuf {

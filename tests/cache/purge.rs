@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::minutes;
-use crate::harness::{await_true, put};
+use crate::harness::{await_true, pattern, put};
 use crate::origin::Origin;
 use crate::peer::{Peer, Setup};
 
@@ -154,6 +154,21 @@ fn a_fetch_under_way_is_sent_to_those_who_wait_and_not_stored() {
     assert_eq!(fs::read_to_string(peer.file("a")).unwrap(), "old2rest");
 }
 
+/// Waits until the store, which may be behind, has taken in `count` answers and is below `bound`.
+fn await_fit(peer: &Peer, count: usize, bound: f64) {
+    // Its own counts, which it tells together with its size.
+    let is_taken = |name: &str| {
+        let kinds = ["peerage_store_stored_total", "peerage_store_not_stored_total"];
+        kinds.iter().any(|kind| name.starts_with(kind))
+    };
+    await_true(20, "the store to take in all", || {
+        let metrics = peer.metrics();
+        let taken = metrics.iter().filter(|(name, _)| is_taken(name));
+        taken.map(|(_, count)| count).sum::<f64>() >= count as f64
+    });
+    await_true(20, "the store to fit", || peer.metric("peerage_store_bytes") <= bound);
+}
+
 #[test]
 fn the_store_stays_below_its_bound() {
     let origin = Origin::start(|exchange| {
@@ -165,12 +180,118 @@ fn the_store_stays_below_its_bound() {
         assert_eq!(peer.get(&format!("/{number}")).body.len(), 20_000);
     }
     let bound = f64::from(2 << 20);
-    // The store comes behind, and makes room as it goes: what it has not seen yet needs none.
-    await_true(20, "all to be stored", || peer.metric("peerage_store_stored_total") >= 400.0);
-    await_true(20, "the store to fit", || peer.metric("peerage_store_bytes") <= bound);
+    await_fit(&peer, 400, bound);
     assert!(peer.metric("peerage_store_evictions_total") >= 200.0);
     let left = peer.files().len();
     assert!((20..120).contains(&left), "{left} files are left");
     assert!(peer.file("hand").exists(), "what was put there is nobody's to evict");
     assert_eq!(peer.await_hit("/399").body.len(), 20_000);
+}
+
+/// A crowd of new files is older than nothing: the bound holds all the same.
+#[test]
+fn the_bound_holds_while_much_is_stored_at_once() {
+    const BODY: usize = 20_000;
+    /// What the store takes in before it looks at the bound again: `STORE_BATCH` bodies.
+    const BATCH: usize = 256 * (BODY + 2 * 4096);
+    let origin = Origin::start(|exchange| {
+        exchange.answer("Cache-Control: max-age=1000\r\n", vec![b'x'; BODY]);
+    });
+    let peer = Setup::of(&origin).cache("bytes_max = \"4 MiB\"").start();
+    let mut most = 0.0;
+    for number in 0..1000 {
+        assert_eq!(peer.get(&format!("/{number}")).body.len(), BODY);
+        if number % 10 == 0 {
+            most = f64::max(most, peer.metric("peerage_store_bytes"));
+        }
+    }
+    let bound = f64::from(4 << 20);
+    assert!(most <= bound + BATCH as f64, "{most} bytes at a time");
+    await_fit(&peer, 1000, bound);
+}
+
+/// How many of `targets` lie in the tree.
+fn stored(peer: &Peer, targets: &[String]) -> usize {
+    targets.iter().filter(|target| peer.file(&target[1..]).exists()).count()
+}
+
+#[test]
+fn what_was_asked_for_lately_stays_and_the_rest_goes() {
+    const BODY: usize = 40_000;
+    let names = |kind: &str, count: usize| -> Vec<String> {
+        (0..count).map(|number| format!("/{kind}/{number}")).collect()
+    };
+    let origin = Origin::start(|exchange| {
+        exchange.answer("Cache-Control: max-age=1000\r\n", vec![b'x'; BODY]);
+    });
+    let (liked, left, new) = (names("liked", 20), names("left", 50), names("new", 40));
+    let mut peer = Setup::of(&origin).workers(2).cache("bytes_max = \"4 MiB\"").start();
+    for target in left.iter().chain(&liked) {
+        peer.get(target);
+        peer.await_hit(target);
+    }
+    // What a start finds is as old as can be, and use is told of by the minute.
+    peer.restart();
+    await_true(20, "the tree to be known", || peer.metric("peerage_store_known") >= 1.0);
+    for target in &liked {
+        assert!(peer.get(target).is_hit(), "{target}");
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for target in &new {
+        assert_eq!(peer.get(target).body.len(), BODY);
+    }
+    let bound = f64::from(4 << 20);
+    await_true(20, "the store to fit", || {
+        let metrics = peer.metrics();
+        let is_all_there = metrics["peerage_store_stored_total"] >= 40.0;
+        is_all_there && metrics["peerage_store_bytes"] <= bound * 0.98
+    });
+    // Until it is over: it goes on for a moment below the mark where it begins.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!((stored(&peer, &liked), stored(&peer, &new)), (20, 40));
+    // 97 fit, or 88 where the head takes a block of its own; and no more go than have to.
+    let gone = 50 - stored(&peer, &left);
+    assert!((12..=30).contains(&gone), "{gone} of those that nobody asked for are gone");
+    let metrics = peer.metrics();
+    assert_eq!(metrics["peerage_store_evictions_total"], gone as f64);
+    assert!(metrics["peerage_store_evicted_bytes_total"] >= (gone * BODY) as f64);
+    assert_eq!(metrics["peerage_store_files"], (110 - gone) as f64);
+    for target in &liked {
+        assert!(peer.get(target).is_hit() && origin.count(target) == 1, "{target}");
+    }
+    // What is gone is fetched as if it had never been there.
+    let target = left.iter().find(|target| !peer.file(&target[1..]).exists()).unwrap();
+    assert_eq!((peer.get(target).body.len(), origin.count(target)), (BODY, 2));
+}
+
+#[test]
+fn a_body_that_is_being_sent_when_it_is_evicted_comes_whole() {
+    const LEN: usize = 24 << 20;
+    let origin = Origin::start(|exchange| {
+        let len = if exchange.target == "/large" { LEN } else { 10 << 20 };
+        exchange.answer("Cache-Control: max-age=1000\r\n", pattern(len, 3));
+    });
+    let peer = Setup::of(&origin).cache("bytes_max = \"32 MiB\"").start();
+    // One who is sent it from the fetch, and one who is sent the file.
+    let mut slow = peer.ask("/large");
+    slow.await_bytes(1);
+    assert!(peer.get("/large").body == pattern(LEN, 3));
+    peer.await_hit("/large");
+    let mut later = peer.ask("/large");
+    later.await_bytes(1);
+    // Each breaks the bound as soon as it is stored, so that even what is in use has to go.
+    let mut number = 0;
+    await_true(60, "it to be evicted", || {
+        assert_eq!(peer.get(&format!("/{number}")).body.len(), 10 << 20);
+        number += 1;
+        !peer.file("large").exists()
+    });
+    assert!(peer.metric("peerage_store_evictions_total") >= 1.0);
+    for pending in [slow, later] {
+        let reply = pending.finish();
+        assert!(reply.is_whole && reply.body == pattern(LEN, 3), "{}", reply.head);
+    }
+    assert_eq!(origin.count("/large"), 1);
+    assert!(peer.get("/large").body == pattern(LEN, 3));
+    assert_eq!(origin.count("/large"), 2);
 }

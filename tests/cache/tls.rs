@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
@@ -14,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::client::Pending;
-use crate::harness::pattern;
+use crate::harness::{await_true, pattern};
 use crate::origin::{Exchange, Origin, Stream};
 use crate::peer::{Peer, Setup};
 
@@ -79,12 +79,18 @@ fn origin(
     polite: bool,
     script: impl Fn(&mut Exchange<'_>) + Send + Sync + 'static,
 ) -> Origin {
-    let wrap = move |stream: TcpStream| {
+    Origin::start_wrapped(wrap(config, polite), script)
+}
+
+/// The server's side of TLS.
+fn wrap(
+    config: Arc<ServerConfig>,
+    polite: bool,
+) -> impl Fn(TcpStream) -> io::Result<Box<dyn Stream>> + Send + Sync {
+    move |stream| {
         let session = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
-        let stream = Polite(StreamOwned::new(session, stream), polite);
-        Ok(Box::new(stream) as Box<dyn Stream>)
-    };
-    Origin::start_wrapped(wrap, script)
+        Ok(Box::new(Polite(StreamOwned::new(session, stream), polite)))
+    }
 }
 
 fn simple(exchange: &mut Exchange<'_>) {
@@ -179,6 +185,19 @@ fn the_name_of_the_certificate_may_be_another() {
     assert_eq!(origin.last_field("host"), "a.example");
 }
 
+#[test]
+fn the_name_of_the_certificate_may_be_an_address() {
+    let trusted = authority("trusted");
+    let wrap = wrap(config(&trusted, "::1", 2099), true);
+    let Some(origin) = Origin::start_at_v6(wrap, simple) else { return };
+    let peer = start(&origin, &trusted, &format!("host_header = \"{}\"", origin.address));
+    assert_eq!(peer.get("/a").text(), "/a 1");
+    drop(peer);
+    let peer = start(&origin, &trusted, "");
+    assert_eq!(peer.get("/b").status, 502, "its certificate is not for the host's name");
+    assert_eq!(origin.total(), 1);
+}
+
 /// Nothing is got from it, no request is sent to it, and it is counted.
 fn expect_refusal(origin: &Origin, peer: &Peer, why: &str) {
     for _ in 0..2 {
@@ -202,8 +221,59 @@ fn strangers_are_not_trusted() {
         let origin = origin(config, true, simple);
         let peer = start(&origin, &trusted, "");
         expect_refusal(&origin, &peer, why);
-        let said = peer.said();
-        assert!(said.iter().any(|line| line.contains("a.example")), "{why}: {said:?}");
+        peer.await_said("origin a.example at ");
+    }
+}
+
+/// A file of `authority` where the daemon has no business once it serves.
+fn elsewhere(authority: &Authority, name: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(name);
+    std::fs::write(&file, authority.pem()).unwrap();
+    (directory, file)
+}
+
+#[test]
+fn authorities_of_the_system_are_trusted_and_no_others() {
+    let (trusted, stranger) = (authority("trusted"), authority("a stranger"));
+    let good = origin(config(&trusted, "a.example", 2099), true, simple);
+    let bad = origin(config(&stranger, "a.example", 2099), true, simple);
+    // Files of such a directory are named after a hash.
+    let (directory, file) = elsewhere(&trusted, "01234567.0");
+    let lines = "scheme = \"https\"\nfailures_max = 100";
+    for (variable, path) in [("SSL_CERT_FILE", &*file), ("SSL_CERT_DIR", directory.path())] {
+        let start = |origin| Setup::of(origin).origin(lines).environment(variable, path).start();
+        assert_eq!(start(&good).get("/a").text(), format!("/a {}", good.count("/a")));
+        expect_refusal(&bad, &start(&bad), variable);
+    }
+}
+
+#[test]
+fn authorities_are_read_anew_by_a_reload() {
+    let (trusted, stranger) = (authority("trusted"), authority("a stranger"));
+    let (_directory, file) = elsewhere(&trusted, "01234567.0");
+    let ca_file = format!("ca_file = \"{}\"", file.display());
+    for lines in ["", &ca_file] {
+        std::fs::write(&file, trusted.pem()).unwrap();
+        let (old, new) =
+            (config(&trusted, "a.example", 2099), config(&stranger, "a.example", 2099));
+        let (old, new) = (origin(old, true, simple), origin(new, true, simple));
+        let of = |origin: &Origin| {
+            format!("addresses = [\"{}\"]\nscheme = \"https\"\n{lines}", origin.address)
+        };
+        let mut setup = Setup::alone().environment("SSL_CERT_FILE", &file);
+        setup.origin = of(&old);
+        let peer = setup.start();
+        assert_eq!(peer.get("/a").text(), "/a 1");
+        assert!(peer.reload_origin(&of(&new)), "{lines}: {:?}", peer.said());
+        await_true(20, "a refusal", || peer.get("/b").status == 502);
+        std::fs::write(&file, stranger.pem()).unwrap();
+        assert!(peer.reload_origin(&of(&new)), "{lines}: {:?}", peer.said());
+        await_true(20, "trust", || peer.get("/c").status == 200);
+        // One that is damaged changes nothing.
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(!peer.reload_origin(&of(&new)), "{lines}: {:?}", peer.said());
+        assert_eq!(peer.get("/d").text(), "/d 1");
     }
 }
 

@@ -3,8 +3,11 @@
 //! Not here: which fields count (`tests/paper_rfc9111.rs`).
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use crate::harness::await_true;
+use crate::client::Pending;
+use crate::harness::{await_true, resident_bytes};
 use crate::origin::Origin;
 use crate::peer::{Peer, Setup};
 
@@ -108,22 +111,85 @@ fn codings_are_variants() {
     }
 }
 
-#[test]
-fn thousands_of_variants_are_a_bounded_number_of_files() {
-    const COUNT: usize = 3000;
+/// Asks for `count` variants of one key with clients that keep their connections, while another
+/// asks for what is stored. Nothing may grow with their number.
+fn expect_bounded(count: usize) {
+    const CLIENTS: usize = 16;
+    /// For what is no matter of variants: bits of the presence, buffers that came into use.
+    const GROWTH_MAX: u64 = 16 << 20;
     let origin = languages();
     let peer = Setup::of(&origin).start();
-    for number in 0..COUNT {
-        let language = format!("x-{number}");
-        let text = get(&peer, &language);
-        assert!(text.starts_with(&format!("in {language} ")), "{text}");
-        if number % 500 == 0 {
-            assert!(peer.files().len() <= FILES_MAX, "{:?}", peer.files());
+    peer.get("/other");
+    peer.await_hit("/other");
+    let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (warm, files_most) = (AtomicU64::new(0), AtomicUsize::new(0));
+    let ask_all = || {
+        let mut client: Option<Pending> = None;
+        loop {
+            let number = next.fetch_add(1, Ordering::SeqCst);
+            if number >= count {
+                return;
+            }
+            let language = format!("Accept-Language: x-{number}");
+            let text = format!("GET /a HTTP/1.1\r\nHost: a.example\r\n{language}\r\n\r\n");
+            let mut asked = match client.take() {
+                Some(mut client) => {
+                    client.say(&text);
+                    client
+                }
+                None => Pending::send(peer.address, &text),
+            };
+            let reply = asked.next();
+            let is_right = reply.text().starts_with(&format!("in x-{number} "));
+            assert!(reply.status == 200 && is_right, "{number}: {}", reply.text());
+            client = (reply.field("connection") != "close").then_some(asked);
+            if number == count / 10 {
+                warm.store(resident_bytes(peer.pid()), Ordering::SeqCst);
+            }
+            if number % 500 == 0 {
+                files_most.fetch_max(peer.files().len(), Ordering::SeqCst);
+            }
         }
-    }
+    };
+    let others_answers = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut answers = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let reply = peer.get("/other");
+                assert!(reply.is_hit() && reply.text() == "in  1", "{}", reply.head);
+                answers += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            answers
+        });
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask_all)).collect();
+        let ends: Vec<_> = clients.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        is_over.store(true, Ordering::SeqCst);
+        assert!(ends.iter().all(Result::is_ok), "an answer was not the right one");
+        others.join().unwrap()
+    });
+    assert!(others_answers >= 10, "{others_answers} answers to others");
     peer.await_tidy();
-    assert!(peer.files().len() <= FILES_MAX, "{:?}", peer.files());
+    // One is `/other`.
+    let files = files_most.load(Ordering::SeqCst).max(peer.files().len()) - 1;
+    assert!(files <= FILES_MAX, "{files} files");
+    let (before, after) = (warm.load(Ordering::SeqCst), resident_bytes(peer.pid()));
+    eprintln!(
+        "{count} variants: {files} files, {before} bytes of memory early, {after} at the end"
+    );
+    assert!(after.saturating_sub(before) < GROWTH_MAX, "{before} bytes became {after}");
     assert_eq!(peer.get("/b").status, 200);
+}
+
+#[test]
+fn thousands_of_variants_are_a_bounded_number_of_files() {
+    expect_bounded(3000);
+}
+
+#[test]
+#[ignore = "slow: two to five minutes in a debug build"]
+fn a_hundred_thousand_variants_are_a_bounded_number_of_files() {
+    expect_bounded(100_000);
 }
 
 #[test]

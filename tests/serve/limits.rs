@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::harness::{await_true, pattern, read_answer, start};
+use crate::harness::{await_true, pattern, read_answer, resident_bytes, start};
 
 fn read_all(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -107,16 +107,11 @@ fn read_all_until_head(stream: &mut TcpStream) -> bool {
 #[test]
 fn two_thousand_idle_connections_cost_little() {
     let daemon = start("", "");
-    let resident = || {
-        let path = format!("/proc/{}/status", daemon.child.id());
-        let text = std::fs::read_to_string(path).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
+    let resident = || resident_bytes(daemon.child.id());
     let before = resident();
     let held: Vec<TcpStream> = (0..2000).map(|_| daemon.connect()).collect();
     await_true(10, "all of them", || daemon.metrics()["peerage_http_connections"] >= 2000.0);
-    let each = (resident().saturating_sub(before)) * 1024 / 2000;
+    let each = resident().saturating_sub(before) / 2000;
     assert!(each < 4096, "{each} bytes of user memory per idle connection");
     drop(held);
 }

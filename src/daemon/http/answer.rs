@@ -192,6 +192,9 @@ impl Shared {
             let place = Place { site, directory, origin, authority, path };
             return self.resolve_cached(request, &place, waiter, next);
         }
+        if let Some(resolved) = self.resolve_orphan(request, next) {
+            return Ok(resolved);
+        }
         let name = &mut self.name;
         key::begin(directory, name);
         let path_at = name.len();

@@ -148,6 +148,19 @@ impl Shared {
         self.resolve_key(request, place, &wanted, &key, &settings)
     }
 
+    /// The answer that a request waited for, where a reload took its host's origin meanwhile.
+    pub(super) fn resolve_orphan(
+        &self,
+        request: &Request<'_, '_>,
+        next: Option<Next>,
+    ) -> Option<Resolved> {
+        let Some(Next::Join(follow)) = next else { return None };
+        let answer = follow.answer()?;
+        let lines = lines_of(request, &self.settings.rule_default);
+        let is_theirs = !answer.is_shared || is_for(&answer.record, Fields(&lines));
+        is_theirs.then_some(Resolved::Follow(follow))
+    }
+
     fn resolve_key(
         &mut self,
         request: &Request<'_, '_>,

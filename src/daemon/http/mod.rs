@@ -57,7 +57,7 @@ use crate::time::{Duration, Instant};
 
 use super::counters::Counters;
 use super::purges::{OrderId, Phase};
-use super::settings::Settings;
+use super::settings::{Lookup, Settings};
 use super::topology::{ControlLine, Peers, StoreLine, WorkerEnds};
 use answer::Answer;
 use body::BodyMemory;
@@ -134,6 +134,8 @@ pub enum FromWorker {
         /// What it knows.
         facts: Vec<Fact>,
     },
+    /// The names of a new configuration (by no worker) are looked up.
+    LookedUp(Box<Lookup>),
     /// The store (not a worker) did its part of a purge.
     StorePurged {
         /// The number of the order.

@@ -2,8 +2,8 @@
 //!
 //! Input: `ToStore`, from workers, the tree thread and control.   Output: `Replies`, and counters.
 //! Owns: the store of `cache::store` on the real disk.   Thread: `store`.
-//! Invariants: nobody waits for it; a purge is done when it is answered, and nothing else is done
-//! meanwhile.
+//! Invariants: nobody waits for it, nor for a long purge in it; purges are done one after the
+//! other, each when it is answered.
 //! Differs from the house's rule that a thread sleeps in its ring: its system calls are meant to
 //! block, and there is one of each at a time.
 //! Not here: what is stored and evicted (`cache::store`), system calls (`sys::disk`).
@@ -14,12 +14,13 @@ mod replies;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{RecvTimeoutError, TryRecvError};
 
 use crate::cache::purge::{Purge, Purged};
 use crate::cache::store::{Event, Put, Sight, Store};
@@ -29,6 +30,7 @@ use crate::stdx::bytes::Bytes;
 use crate::sys::clock::Clock;
 use crate::time::{Duration, Instant};
 
+use super::topology::StoreEnd;
 use disk::TreeDisk;
 
 pub use counters::StoreCounters;
@@ -175,6 +177,9 @@ pub struct Storage {
     clock: Clock,
     /// Entries looked at in one step, such that it takes about `STEP`.
     entries: usize,
+    /// The purge under way, and those that come after it; bounded by `PURGES_MAX`.
+    purging: Option<u64>,
+    purges: VecDeque<(u64, Arc<Purge>)>,
     /// Until when directories may stay open.
     keeps_until: Instant,
     /// Why nothing can be stored, as last said, and when.
@@ -212,11 +217,24 @@ impl Storage {
         let (entries, said) = (STORE_STEP_ENTRIES_MAX / 8, None);
         let (clock, keeps_until) = (Clock::default(), Instant::default());
         let is_scan_said = false;
-        Ok(Self { store, replies, counters, clock, entries, keeps_until, said, is_scan_said })
+        let (purging, purges) = (None, VecDeque::new());
+        Ok(Self {
+            store,
+            replies,
+            counters,
+            clock,
+            entries,
+            purging,
+            purges,
+            keeps_until,
+            said,
+            is_scan_said,
+        })
     }
 
     /// Works until told to end.
-    pub fn run(&mut self, inbox: &Receiver<ToStore>) {
+    pub fn run(&mut self, end: &StoreEnd) {
+        let inbox = &end.inbox;
         if let Err(error) = self.store.handle_start() {
             log::warn!("nothing can be stored: {error}; answers are passed through");
         }
@@ -229,6 +247,10 @@ impl Storage {
                     Err(TryRecvError::Empty) => break,
                 }
                 count += 1;
+            }
+            // Once there is room: what is lost meanwhile is found in the next round.
+            if end.take_lost() {
+                self.store.handle_rescan();
             }
             let is_busy = self.step();
             self.end_batch();
@@ -275,28 +297,17 @@ impl Storage {
             ToStore::Used { hashes } => self.store.handle_used(&hashes),
             ToStore::Changed { name } => self.store.handle_changed(&name),
             ToStore::Rescan => self.store.handle_rescan(),
-            ToStore::Purge { id, purge } => self.purge(id, purge),
+            ToStore::Purge { id, purge } => self.purges.push_back((id, purge)),
             ToStore::Limits(limits) => self.store.handle_limits(limits),
             ToStore::Stop => unreachable!("the loop ends with it"),
         }
         self.drain();
     }
 
-    fn purge(&mut self, id: u64, purge: Arc<Purge>) {
-        self.store.handle_purge(purge);
-        loop {
-            let done = self.store.purge_step(STORE_STEP_ENTRIES_MAX);
-            self.store.forget();
-            self.drain();
-            if let Some(purged) = done {
-                return self.replies.purged(id, purged);
-            }
-        }
-    }
-
     /// A piece of background work, as long as it may take. Whether there is more of it.
     fn step(&mut self) -> bool {
         let began = self.clock.now();
+        let is_purging = self.purge(self.entries);
         let is_busy = self.store.step(began, self.entries);
         self.drain();
         let took = self.clock.now().since(began);
@@ -306,7 +317,27 @@ impl Storage {
         } else if took < STEP / 2 {
             self.entries = (self.entries * 2).min(STORE_STEP_ENTRIES_MAX);
         }
-        is_busy
+        is_purging || is_busy
+    }
+
+    /// A piece of a purge. What is stored meanwhile was asked for after the workers had marked what
+    /// they fetched before: it is not what the purge means, whether or not it goes as well.
+    fn purge(&mut self, entries_max: usize) -> bool {
+        if self.purging.is_none()
+            && let Some((id, purge)) = self.purges.pop_front()
+        {
+            self.store.handle_purge(purge);
+            self.purging = Some(id);
+        }
+        let Some(id) = self.purging else { return false };
+        self.store.forget();
+        let done = self.store.purge_step(entries_max);
+        self.drain();
+        if let Some(purged) = done {
+            self.purging = None;
+            self.replies.purged(id, purged);
+        }
+        true
     }
 
     fn drain(&mut self) {

@@ -63,8 +63,8 @@ fn run(root: &Path, limits: Limits) -> Running {
     let counters = Arc::new(StoreCounters::default());
     let replies = Box::new(Ear(sender));
     let storage = Storage::new(root, options(), limits, replies, Arc::clone(&counters)).unwrap();
-    let (line, inbox) = store_queue();
-    let thread = start_store(storage, inbox).unwrap();
+    let (line, end) = store_queue();
+    let thread = start_store(storage, end).unwrap();
     Running { line, said, counters, thread }
 }
 
@@ -239,6 +239,36 @@ fn purges(running: &Running, root: &Path) {
     assert_eq!(files(root), [root.join("h/hand.gif")]);
 }
 
+#[test]
+fn a_long_purge_keeps_nothing_from_being_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    if !has_attributes(root) {
+        eprintln!("skipped: no attributes of users on this file system");
+        return;
+    }
+    // More than one step looks at, and then another purge behind it.
+    std::fs::create_dir_all(root.join("h/many")).unwrap();
+    for number in 0..4 * STORE_STEP_ENTRIES_MAX {
+        File::create(root.join(format!("h/many/{number}"))).unwrap();
+    }
+    let running = run(root, Limits::default());
+    running.wait(|counters| counters.is_all_known.value() == 1);
+    for (id, what) in [(1, What::Prefix(key("/h/many/"))), (2, What::Directory(key("none")))] {
+        let purge = Arc::new(Purge { what, soft: false });
+        running.line.order(ToStore::Purge { id, purge });
+    }
+    running.put(1, "/h/new", "red", vec![1]);
+    assert!(matches!(running.hear(), Said::Reply(FromStore::Stored { .. })));
+    let kept = 4 * STORE_STEP_ENTRIES_MAX as u64;
+    assert!(
+        matches!(running.hear(), Said::Purged(1, Purged { removed: 0, kept: found, failed: 0 })
+        if found == kept)
+    );
+    assert!(matches!(running.hear(), Said::Purged(2, Purged { removed: 0, kept: 0, failed: 0 })));
+    running.stop();
+}
+
 /// Resident memory of this process, in KiB.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -273,8 +303,8 @@ fn learning_a_million_files() {
     let counters = Arc::new(StoreCounters::default());
     let (replies, limits) = (Box::new(Ear(sender)), Limits::default());
     let storage = Storage::new(root, options, limits, replies, Arc::clone(&counters)).unwrap();
-    let (line, inbox) = store_queue();
-    let thread = start_store(storage, inbox).unwrap();
+    let (line, end) = store_queue();
+    let thread = start_store(storage, end).unwrap();
     let running = Running { line, said, counters, thread };
     let mut puts = Vec::new();
     while running.counters.is_all_known.value() == 0 {
