@@ -85,7 +85,9 @@ pub fn plan<'v>(
     };
     let key = nominated.key(asked.request.fields);
     let pass = pass.or(key.is_none().then_some(Pass::VaryFields));
-    let mut fields = Vec::new();
+    let room = response.fields.0.iter().map(|(name, value)| name.len() + value.len() + 4);
+    let mut fields =
+        Vec::with_capacity(room.sum::<usize>() + "Date: \r\n".len() + asked.date.len());
     for (name, value) in stored_fields(response.fields, asked.policy) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if NOT_SENT.iter().any(|known| is(known)) {

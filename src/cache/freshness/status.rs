@@ -5,6 +5,10 @@
 //! to the origin wrote, which stay before this one (RFC 9211 2).
 //! Source: RFC 9211; RFC 8941 section 4.1 for the text.
 
+use std::fmt::Write as _;
+
+use arrayvec::ArrayString;
+
 use super::{Forward, Serve};
 
 /// Why a request went to the origin (RFC 9211 2.2).
@@ -100,7 +104,7 @@ impl CacheStatus<'_> {
                 out.extend_from_slice(b"; fwd=");
                 out.extend_from_slice(why.as_str().as_bytes());
                 if let Some(status) = origin_status {
-                    out.extend_from_slice(format!("; fwd-status={status}").as_bytes());
+                    emit_number("; fwd-status=", status.into(), out);
                 }
                 out.extend_from_slice(if stored { b"; stored" } else { b"" });
                 out.extend_from_slice(if collapsed { b"; collapsed" } else { b"" });
@@ -109,13 +113,20 @@ impl CacheStatus<'_> {
         }
         if let Some(ttl) = self.ttl_seconds {
             // A lifetime has 31 bits and an age too, so the number has fewer than 15 digits.
-            out.extend_from_slice(format!("; ttl={ttl}").as_bytes());
+            emit_number("; ttl=", ttl, out);
         }
         if !self.detail.is_empty() {
             out.extend_from_slice(b"; detail=");
             emit_word(self.detail, out);
         }
     }
+}
+
+fn emit_number(name: &str, number: i64, out: &mut Vec<u8>) {
+    let mut text = ArrayString::<20>::new();
+    write!(text, "{number}").expect("a sign and 19 digits at most");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// A token where the text is one, else a string (RFC 8941 4.1.6 and 4.1.7). What a string cannot

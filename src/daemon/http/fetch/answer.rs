@@ -70,11 +70,7 @@ impl Fetches {
             asked_at: fetch.asked_at,
             received_at: context.unix,
         };
-        let places = fetch.ask.origin.places();
-        let places: Vec<Place<'_>> = places
-            .iter()
-            .map(|(scheme, host, port)| Place { scheme: *scheme, host, port: *port })
-            .collect();
+        let origin = &fetch.ask.origin;
         let (host, port) = public_place(&fetch.ask.public);
         let public = Place { scheme: Scheme::Http, host, port };
         let length = match response.framing {
@@ -84,6 +80,11 @@ impl Fetches {
         };
         let plan = with_asked(&fetch.ask, context.date, |asked| {
             flight::plan(asked, &answer, response.reason, length, |value| {
+                let places = origin.places();
+                let places: Vec<Place<'_>> = places
+                    .iter()
+                    .map(|(scheme, host, port)| Place { scheme: *scheme, host, port: *port })
+                    .collect();
                 rewrite(value, &places, &public)
             })
         });

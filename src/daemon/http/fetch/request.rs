@@ -21,7 +21,9 @@ use super::words::Ask;
 
 /// The line of Cache-Status.
 pub fn status_line(cache: &str, handled: Handled, ttl_seconds: Option<i64>) -> Vec<u8> {
-    let mut line = b"Cache-Status: ".to_vec();
+    const USUAL_BYTES: usize = 96;
+    let mut line = Vec::with_capacity(cache.len() + USUAL_BYTES);
+    line.extend_from_slice(b"Cache-Status: ");
     CacheStatus { cache, handled, ttl_seconds, detail: "" }.emit(&mut line);
     line.extend_from_slice(b"\r\n");
     line
