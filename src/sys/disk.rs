@@ -208,7 +208,7 @@ impl Root {
     /// # Errors
     /// Those of unlinkat(2).
     pub fn remove(&self, name: &[u8]) -> io::Result<()> {
-        let (parent, last) = self.parent(name)?;
+        let (parent, last) = self.parent_now(name)?;
         Ok(unlinkat(parent, last, AtFlags::empty())?)
     }
 
@@ -252,7 +252,7 @@ impl Root {
     /// # Errors
     /// Those of unlinkat(2).
     pub fn remove_directory(&self, name: &[u8]) -> io::Result<()> {
-        let (parent, last) = self.parent(name)?;
+        let (parent, last) = self.parent_now(name)?;
         Ok(unlinkat(parent, last, AtFlags::REMOVEDIR)?)
     }
 
@@ -287,23 +287,14 @@ impl Root {
         }
     }
 
-    /// The directory that `name` lies in, and its last part.
+    /// The directory that `name` lies in, perhaps as it was a moment ago, and its last part.
     fn parent<'a>(&self, name: &'a [u8]) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
-        let (parent, last) = match name.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&name[..slash], &name[slash + 1..]),
-            None => (&b"."[..], name),
-        };
-        // An empty part would be the directory itself, `..` the one above.
-        if matches!(last, b"" | b"." | b"..") {
-            return Err(Errno::INVAL.into());
-        }
-        let last = OsStr::from_bytes(last);
+        let (parent, last) = split(name)?;
         let mut parents = self.parents.borrow_mut();
         if let Some((_, known)) = parents.iter().find(|(name, _)| name == parent) {
             return Ok((Arc::clone(known), last));
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let opened = Arc::new(self.open_with(parent, flags, Mode::empty())?);
+        let opened = Arc::new(self.open_directory(parent)?);
         if parents.len() == PARENTS_MAX {
             parents.remove(0);
         }
@@ -311,10 +302,33 @@ impl Root {
         Ok((opened, last))
     }
 
+    /// The same as it is now: nothing is removed from a directory that was moved away.
+    fn parent_now<'a>(&self, name: &'a [u8]) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let (parent, last) = split(name)?;
+        Ok((self.open_directory(parent)?, last))
+    }
+
+    fn open_directory(&self, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+        self.open_with(name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
+    }
+
     /// Closes the directories that were kept open: others may move them from now on.
     pub fn forget_parents(&self) {
         self.parents.borrow_mut().clear();
     }
+}
+
+/// A name's directory, and its last part.
+fn split(name: &[u8]) -> io::Result<(&[u8], &OsStr)> {
+    let (parent, last) = match name.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&name[..slash], &name[slash + 1..]),
+        None => (&b"."[..], name),
+    };
+    // An empty part would be the directory itself, `..` the one above.
+    if matches!(last, b"" | b"." | b"..") {
+        return Err(Errno::INVAL.into());
+    }
+    Ok((parent, OsStr::from_bytes(last)))
 }
 
 impl Listing {

@@ -2,7 +2,7 @@
 //!
 //! Thread: the store's.
 //! Invariants: only what has a head goes; a purge answers when all of it is done, and no body that
-//! was under way when it came is stored after it.
+//! was under way when it began is stored after it.
 //! Not here: which names a purge means (`cache::purge`), eviction (`upkeep`).
 
 use std::sync::Arc;
@@ -45,7 +45,11 @@ impl<D: Disk> Store<D> {
                 Way::Names(self.tags.take(tag).into_iter())
             }
             _ => match purge.names() {
-                Some(names) => Way::Names(names.into_iter()),
+                Some(mut names) => {
+                    // Most of them were never there.
+                    names.retain(|name| !self.options.presence.is_absent(name));
+                    Way::Names(names.into_iter())
+                }
                 None => Way::Walk(Walk::new(&mut self.disk, &purge.start())),
             },
         };

@@ -5,7 +5,8 @@
 //! Owns: everything it touches, bounded by `connections_per_worker` and the table of open files.
 //! Thread: `http-N`.
 //! Invariants: it sleeps only in the ring; one system call a batch (`submit_and_wait`), besides one
-//! sendfile per large body; no file-system call but those that open a file for the first time.
+//! sendfile per large body, and a sched_yield where the store is behind; no file-system call but
+//! those that open a file for the first time.
 //! Not here: protocol (`http`), policy (`cache`), who starts it (`daemon::topology`).
 
 mod accept;

@@ -307,7 +307,17 @@ impl Storage {
     /// A piece of background work, as long as it may take. Whether there is more of it.
     fn step(&mut self) -> bool {
         let began = self.clock.now();
-        let is_purging = self.purge(self.entries);
+        if began >= self.keeps_until {
+            self.store.forget();
+        }
+        let mut is_purging = false;
+        // Most purges are of one URL: as many as there is time for.
+        while self.purge(self.entries) {
+            is_purging = true;
+            if self.purging.is_some() || self.clock.now().since(began) >= STEP {
+                break;
+            }
+        }
         let is_busy = self.store.step(began, self.entries);
         self.drain();
         let took = self.clock.now().since(began);
@@ -320,8 +330,8 @@ impl Storage {
         is_purging || is_busy
     }
 
-    /// A piece of a purge. What is stored meanwhile was asked for after the workers had marked what
-    /// they fetched before: it is not what the purge means, whether or not it goes as well.
+    /// A piece of a purge, if there is one. What is stored meanwhile was asked for after the
+    /// workers had marked what they fetched before: the purge does not mean it, even if it goes.
     fn purge(&mut self, entries_max: usize) -> bool {
         if self.purging.is_none()
             && let Some((id, purge)) = self.purges.pop_front()

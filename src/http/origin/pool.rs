@@ -281,7 +281,7 @@ impl Pool {
     pub fn handle_done(&mut self, now: Instant, id: ConnId, outcome: Outcome) {
         let Some(conn) = self.conns.find(id.0) else { return };
         let State::Busy(ask) = conn.state else { return };
-        let (address, requests) = (conn.address, conn.requests);
+        let requests = conn.requests;
         match outcome {
             Outcome::Kept => {
                 self.handle_head(now, id);
@@ -296,22 +296,35 @@ impl Pool {
                 self.remove(id);
             }
             Outcome::Failed => {
-                self.remove(id);
-                self.fail(now, address);
+                self.end_badly(now, id, &ask);
             }
             Outcome::Unanswered => {
-                self.remove(id);
                 if requests > 1 && ask.is_idempotent {
+                    self.remove(id);
                     // RFC 9112 9.3.1: an idle connection was closed just when it was used; others
                     // kept as long have met the same end, so a new one is made.
                     self.place(now, Ask { is_retry: true, ..ask });
                 } else {
-                    self.fail(now, address);
+                    self.end_badly(now, id, &ask);
                     self.refuse(ask.id, Refusal::Unanswered);
                 }
             }
         }
         self.serve_waiting(now);
+    }
+
+    /// A request had no whole answer. That speaks against the address, unless it may be the
+    /// request's own fault: what clients post is theirs, and some of it is meant to be taken badly.
+    fn end_badly(&mut self, now: Instant, id: ConnId, ask: &Ask) {
+        if ask.is_idempotent {
+            if let Some(address) = self.conns.find(id.0).map(|conn| conn.address) {
+                self.remove(id);
+                self.fail(now, address);
+            }
+        } else {
+            self.void_probe(now, id);
+            self.remove(id);
+        }
     }
 
     /// The origin closed the idle connection `id`, or sent bytes on it that nobody asked for.

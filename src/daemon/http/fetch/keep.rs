@@ -192,13 +192,17 @@ impl Fetches {
     /// The last step of a purge: what was joined meanwhile at an owner that had not heard of it.
     pub fn forget(&mut self, purge: &Purge) {
         let is_tag = matches!(purge.what, What::Tag(_));
-        let slots = 0..self.follows.slot_count();
-        let followed: Vec<Rc<Follow>> = slots
-            .filter_map(|at| self.follows.slot(at))
-            .filter(|(id, _)| !self.fetches.contains_key(id))
-            .filter(|(_, follow)| is_tag || purge.matches(&follow.key))
-            .map(|(_, follow)| Rc::clone(follow))
-            .collect();
+        let followed: Vec<Rc<Follow>> = match purge.names() {
+            Some(names) => names.iter().filter_map(|name| self.find(name)).collect(),
+            None => {
+                let slots = 0..self.follows.slot_count();
+                let follows = slots.filter_map(|at| self.follows.slot(at));
+                let meant = follows.filter(|(_, at)| is_tag || purge.matches(&at.key));
+                meant.map(|(_, follow)| Rc::clone(follow)).collect()
+            }
+        };
+        let followed = followed.into_iter().filter(|at| !self.fetches.contains_key(&at.id));
+        let followed: Vec<_> = followed.collect();
         for follow in followed {
             self.unlist(&follow);
         }
@@ -206,12 +210,24 @@ impl Fetches {
 
     /// What was under way before a purge is sent on to those who wait, and stored by nobody.
     pub fn purge(&mut self, purge: &Purge, context: &mut Context<'_>) {
-        self.kept.remove_where(|key, _| purge.matches(key), drop);
-        if self.kept_may_match(purge) {
-            self.kept.remove_where(|_, _| true, drop);
-        }
         let is_tag = matches!(purge.what, What::Tag(_));
-        self.recent.retain(|key, _| !is_tag && !purge.matches(key));
+        let names = purge.names();
+        match &names {
+            // Few names, as clients change what they like: no look at all that is kept.
+            Some(names) => {
+                for name in names {
+                    drop(self.kept.remove(name));
+                    self.recent.remove(&**name);
+                }
+            }
+            None => {
+                self.kept.remove_where(|key, _| purge.matches(key), drop);
+                if self.kept_may_match(purge) {
+                    self.kept.remove_where(|_, _| true, drop);
+                }
+                self.recent.retain(|key, _| !is_tag && !purge.matches(key));
+            }
+        }
         let keys: Vec<Key> = self
             .fetches
             .iter()
@@ -227,12 +243,15 @@ impl Fetches {
             self.finish_if_over(key);
         }
         // Followers of other workers' fetches: new requests must ask anew.
-        let slots = 0..self.follows.slot_count();
-        let others: Vec<Rc<Follow>> = slots
-            .filter_map(|at| self.follows.slot(at))
-            .filter(|(_, follow)| is_tag || purge.matches(&follow.key))
-            .map(|(_, follow)| Rc::clone(follow))
-            .collect();
+        let others: Vec<Rc<Follow>> = match &names {
+            Some(names) => names.iter().filter_map(|name| self.find(name)).collect(),
+            None => {
+                let slots = 0..self.follows.slot_count();
+                let follows = slots.filter_map(|at| self.follows.slot(at));
+                let meant = follows.filter(|(_, at)| is_tag || purge.matches(&at.key));
+                meant.map(|(_, follow)| Rc::clone(follow)).collect()
+            }
+        };
         for follow in others {
             self.unlist(&follow);
         }

@@ -214,6 +214,12 @@ impl Files {
 
     /// Lets go of all that a purge means.
     pub fn purge(&mut self, purge: &Purge) {
+        // A changed URL has few names, and clients change what they like: no look at all there is.
+        // Siblings are of files that were put there, which a purge leaves alone.
+        if let Some(names) = purge.names() {
+            names.iter().for_each(|name| self.drop_key(name, false));
+            return;
+        }
         let is_meant = |key: &[u8]| {
             let name = key.iter().position(|byte| *byte == 0).map_or(key, |nul| &key[..nul]);
             purge.matches(name)

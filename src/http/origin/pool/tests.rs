@@ -352,6 +352,26 @@ fn what_may_not_be_sent_twice_is_not() {
 }
 
 #[test]
+fn what_clients_post_takes_no_address_down() {
+    let mut bench = Bench::new(1, OPTIONS);
+    for number in 0..6 {
+        bench.pool.handle_request(at(0), RequestId(number), false);
+        let conn = usize::try_from(number).unwrap();
+        assert_eq!(bench.actions(), format!("connect {conn} @0"));
+        assert_eq!(bench.connected(at(0), conn), format!("send r{number} on {conn}"));
+        let outcome = if number % 2 == 0 { Outcome::Unanswered } else { Outcome::Failed };
+        bench.done(at(0), conn, outcome);
+    }
+    // That it takes no connections does.
+    for number in 6..8 {
+        bench.pool.handle_request(at(0), RequestId(number), false);
+        bench.actions();
+        bench.failed(at(0), usize::try_from(number).unwrap());
+    }
+    assert_eq!(bench.ask(at(0), 9), "refuse r9 Down");
+}
+
+#[test]
 fn what_may_not_be_sent_twice_takes_the_place_of_a_kept_connection() {
     let mut bench = Bench::new(1, Options { connections_max: 1, ..OPTIONS });
     bench.ask(at(0), 1);
