@@ -3,9 +3,11 @@
 //! Not here: stale answers (`stale`), variants (`vary`), clients' conditions (`conditions`).
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::await_true;
+use crate::harness::{await_true, pattern};
 use crate::origin::Origin;
 use crate::peer::{Peer, Setup};
 
@@ -156,6 +158,55 @@ fn what_expired_is_asked_about_and_confirmed() {
         peer.get("/a").is_hit()
     });
     assert_eq!(origin.count("/a"), 2);
+}
+
+#[test]
+fn what_was_asked_about_is_no_hit() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let opened = Arc::clone(&gate);
+    let origin = Origin::start(move |exchange| {
+        if exchange.field("If-None-Match").is_empty() {
+            let life = "Cache-Control: max-age=0, stale-if-error=1000\r\n";
+            // More than one send takes.
+            exchange.answer(&format!("ETag: \"v1\"\r\n{life}"), pattern(300_000, 5));
+            return;
+        }
+        exchange.wait(|| opened.load(Ordering::SeqCst));
+        if exchange.target == "/fails" {
+            exchange.answer_with(503, "", "sorry");
+        } else {
+            exchange.confirm("ETag: \"v1\"\r\nCache-Control: max-age=1000\r\n");
+        }
+    });
+    let peer = Setup::of(&origin).workers(2).start();
+    for (target, status) in [("/holds", 304), ("/fails", 503)] {
+        gate.store(false, Ordering::SeqCst);
+        peer.get(target);
+        await_true(20, "the file", || peer.file(&target[1..]).exists());
+        let asker = loop {
+            let before = origin.count(target);
+            let asker = peer.ask(target);
+            await_true(20, "a request", || origin.count(target) > before);
+            if !origin.last_field("if-none-match").is_empty() {
+                break asker;
+            }
+            // The file was not seen yet.
+            drop(asker.finish());
+        };
+        // Whoever comes now waits for the same answer.
+        let fetches = origin.total();
+        let joined = peer.ask(target);
+        std::thread::sleep(Duration::from_millis(100));
+        gate.store(true, Ordering::SeqCst);
+        for (waiting, end) in [(asker, ""), (joined, "; collapsed")] {
+            let reply = waiting.finish();
+            assert!(reply.status == 200 && reply.body == pattern(300_000, 5), "{}", reply.head);
+            let start = format!("peerage; fwd=stale; fwd-status={status}{end}; ttl=");
+            assert!(reply.cache().starts_with(&start), "{start}: {}", reply.cache());
+        }
+        assert_eq!(origin.total(), fetches);
+    }
+    peer.await_hit("/holds");
 }
 
 #[test]

@@ -94,13 +94,13 @@ impl Shared {
         let waiter = out.is_empty().then_some(id);
         let next = conn.next.take();
         let kept = match &next {
-            Some(Next::Stored | Next::Alone) => next.clone(),
+            Some(Next::Stored(_) | Next::Alone) => next.clone(),
             _ => None,
         };
         let resolved = self.resolve(request, waiter, next);
         if matches!(resolved, Resolved::Waits) && !self.asks_origin {
             // It waits for a file, and what came of the fetch still holds.
-            conn.next = kept;
+            conn.next.clone_from(&kept);
         }
         if is_first_try {
             match &resolved {
@@ -119,7 +119,14 @@ impl Shared {
                 self.emit_status(conn, request, status, keep, out);
                 Answer::Done
             }
-            Resolved::File(version) => self.answer_file(id, conn, request, &version, out),
+            Resolved::File(version) => {
+                let answer = self.answer_file(id, conn, request, &version, out);
+                if answer == Answer::Waits {
+                    // For pages of the file; what came of the fetch still holds.
+                    conn.next = kept;
+                }
+                answer
+            }
             Resolved::Hit { version, is_stale } => {
                 let answer = self.answer_file(id, conn, request, &version, out);
                 if answer != Answer::Waits {

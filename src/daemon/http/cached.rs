@@ -36,7 +36,7 @@ use super::super::settings::{Settings, SiteSettings};
 use super::Shared;
 use super::answer::{Answer, Resolved};
 use super::conn::{Connection, Following, Stream};
-use super::fetch::{Ask, Next};
+use super::fetch::{Ask, Next, status_line};
 use super::files::{Lookup, Version};
 use super::follow::{End, Follow, Next as Piecemeal};
 use super::send::push_pieces;
@@ -267,12 +267,15 @@ impl Shared {
         version: &Rc<Version>,
         generation: Option<u64>,
     ) -> Result<Resolved, Status> {
-        let file = || Ok(Resolved::File(Rc::clone(version)));
-        let Some(record) = &version.record else { return file() };
-        if matches!(wanted.next, Some(Next::Stored)) {
-            return file();
-        }
+        let Some(record) = &version.record else { return Ok(Resolved::File(Rc::clone(version))) };
         let now = self.date.seconds();
+        if let Some(Next::Stored(handled)) = wanted.next {
+            // It is no hit, as the head that is prepared says.
+            let ttl = record.freshness.ttl(now);
+            let line = status_line(&self.settings.cache_name, *handled, Some(ttl));
+            let version = self.files.handled(version, &line, &self.settings, self.now);
+            return Ok(Resolved::File(version));
+        }
         if now.0.saturating_sub(version.used.get()) >= USED_PERIOD_SECONDS {
             version.used.set(now.0);
             self.fetches.note_used(key);

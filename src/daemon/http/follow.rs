@@ -14,6 +14,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::cache::freshness::status::Fwd;
 use crate::cache::record::Record;
 use crate::http::Status;
 use crate::limits::{FOLLOW_BYTES_MAX, FOLLOW_PIECES_MAX, FOLLOW_SEND_BYTES_MAX};
@@ -56,13 +57,22 @@ pub enum End {
     Broken,
 }
 
+/// How the origin was asked about what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// Why.
+    pub why: Fwd,
+    /// What it answered, if it did.
+    pub origin_status: Option<u16>,
+}
+
 /// What those who wait for a fetch are told.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Its answer comes.
     Streams(Arc<Answer>),
     /// What is stored answers: it was confirmed, or stands in for an error.
-    Stored(Option<Renewal>),
+    Stored(Option<Renewal>, Forwarding),
     /// What is stored changed: look again.
     Again,
     /// There is no answer.

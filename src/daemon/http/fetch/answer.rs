@@ -21,13 +21,20 @@ use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::Key;
 
 use super::super::super::store::ToStore;
-use super::super::follow::{Answer, End, Renewal, Verdict};
+use super::super::follow::{Answer, End, Forwarding, Renewal, Verdict};
 use super::super::origin::Event;
 use super::request::{
     message, public_place, status_line, status_of, status_of_refusal, with_asked,
 };
 use super::words::{Next, Word};
-use super::{Context, Fetches, Kept, Storing};
+use super::{Context, Fetch, Fetches, Kept, Storing};
+
+impl Fetch {
+    /// How it went to the origin, for those who are sent what is stored.
+    const fn forwarding(&self, origin_status: Option<u16>) -> Forwarding {
+        Forwarding { why: self.ask.fwd, origin_status }
+    }
+}
 
 impl Fetches {
     pub(super) fn handle_event(&mut self, event: Event, context: &mut Context<'_>) {
@@ -102,18 +109,11 @@ impl Fetches {
                 }
             }
             Plan::Confirmed(record) => self.confirm(key, record, context),
-            Plan::Spent => {
-                let head = fetch.ask.stored.as_ref().and_then(|stored| stored.emit());
-                if let (Some(head), false) = (head, fetch.is_purged) {
-                    let (name, head) = (fetch.ask.key.clone(), head.into());
-                    let word = ToStore::RemoveIf { name, head };
-                    let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
-                }
-                self.conclude(key, &Verdict::Stored(None), context);
-            }
+            Plan::Spent => self.spend(key, context),
             Plan::Stale => {
+                let forwarding = fetch.forwarding(Some(response.status));
                 context.counters.cache.stale_served.add(1);
-                self.conclude(key, &Verdict::Stored(None), context);
+                self.conclude(key, &Verdict::Stored(None, forwarding), context);
             }
             Plan::Again => {
                 fetch.ask.stored = None;
@@ -127,13 +127,26 @@ impl Fetches {
         }
     }
 
+    /// What is stored holds for those who wait, and for nobody after them.
+    fn spend(&mut self, key: Key, context: &mut Context<'_>) {
+        let Some(fetch) = self.fetches.get(&key) else { return };
+        let forwarding = fetch.forwarding(Some(304));
+        let head = fetch.ask.stored.as_ref().and_then(|stored| stored.emit());
+        if let (Some(head), false) = (head, fetch.is_purged) {
+            let (name, head) = (fetch.ask.key.clone(), head.into());
+            let word = ToStore::RemoveIf { name, head };
+            let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
+        }
+        self.conclude(key, &Verdict::Stored(None, forwarding), context);
+    }
+
     /// The origin says that what is stored holds.
     fn confirm(&mut self, key: Key, record: Record, context: &mut Context<'_>) {
         let Some(fetch) = self.fetches.get(&key) else { return };
-        let before = fetch.ask.stored.clone();
+        let (before, forwarding) = (fetch.ask.stored.clone(), fetch.forwarding(Some(304)));
         let heads = before.as_ref().and_then(|before| before.emit()).zip(record.emit());
         let (Some(before), Some((old, new)), false) = (before, heads, fetch.is_purged) else {
-            self.conclude(key, &Verdict::Stored(None), context);
+            self.conclude(key, &Verdict::Stored(None, forwarding), context);
             return;
         };
         // Only the file that was asked about: another may have taken its place.
@@ -141,7 +154,7 @@ impl Fetches {
         let word = ToStore::Freshen { name, before: old.into(), head: new.into() };
         let _told: bool = self.store.as_ref().is_some_and(|store| store.tell(word));
         let renewal = Renewal { before, after: Arc::new(record) };
-        self.conclude(key, &Verdict::Stored(Some(renewal)), context);
+        self.conclude(key, &Verdict::Stored(Some(renewal), forwarding), context);
     }
 
     pub(super) fn begin_answer(
@@ -273,7 +286,7 @@ impl Fetches {
             with_asked(&fetch.ask, context.date, |asked| flight::may_stand_in(asked, unix));
         let verdict = if stands_in {
             context.counters.cache.stale_served.add(1);
-            Verdict::Stored(None)
+            Verdict::Stored(None, fetch.forwarding(None))
         } else {
             Verdict::Refused(status)
         };
@@ -285,15 +298,16 @@ impl Fetches {
         let Some(fetch) = self.fetches.remove(&key) else { return };
         self.by_request.remove(&fetch.request);
         // What follows of the origin's answer is of no interest, unless it is empty anyway.
-        if !fetch.is_over && matches!(verdict, Verdict::Stored(None)) {
+        if !fetch.is_over && matches!(verdict, Verdict::Stored(None, _)) {
             self.origins.cancel(fetch.request, context.now);
         }
         for at in &fetch.remote {
             let verdict = verdict.clone();
-            let word = Word::Verdict { follow: at.follow, verdict, is_yours: false };
+            let word = Word::Verdict { follow: at.follow, verdict, is_yours: at.is_asker };
             self.peers.tell(at.worker, word);
         }
-        self.handle_verdict(fetch.follow.id, verdict.clone(), true);
+        let is_yours = !fetch.remote.iter().any(|at| at.is_asker);
+        self.handle_verdict(fetch.follow.id, verdict.clone(), is_yours);
     }
 
     /// It is over, and nobody may join it any more.

@@ -5,12 +5,13 @@
 
 use std::rc::Rc;
 
+use crate::cache::freshness::status::Handled;
 use crate::limits::{FOLLOW_BYTES_MAX, PASS_SECONDS, PASSES_MAX};
 use crate::stdx::bytes::Bytes;
 use crate::stdx::slab::Key;
 use crate::time::Duration;
 
-use super::super::follow::{End, Follow, Verdict};
+use super::super::follow::{End, Follow, Forwarding, Verdict};
 use super::Fetches;
 use super::words::{Next, Word};
 
@@ -40,11 +41,16 @@ impl Fetches {
                     self.unlist(&follow);
                 }
             }
-            Verdict::Stored(renewal) => {
+            Verdict::Stored(renewal, Forwarding { why, origin_status }) => {
                 if renewal.is_some() {
                     self.changed.push((follow.key.clone(), renewal));
                 }
-                self.wake_all(&follow, &Next::Stored);
+                for conn in follow.take_waiters() {
+                    let collapsed = !is_yours || follow.asker != Some(conn);
+                    let stored = false;
+                    let handled = Handled::Forwarded { why, origin_status, stored, collapsed };
+                    self.woken.push_back((conn, Next::Stored(handled)));
+                }
                 self.drop_follow(&follow);
             }
             Verdict::Again => {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::cache::freshness::status::Fwd;
+use crate::cache::freshness::status::{Fwd, Handled};
 use crate::cache::freshness::{Policy, RequestControl};
 use crate::cache::record::Record;
 use crate::http::{Method, Status};
@@ -91,8 +91,8 @@ pub enum Next {
     Join(Rc<Follow>),
     /// Asks the origin for itself.
     Alone,
-    /// Serves what is stored, whatever its age.
-    Stored,
+    /// Serves what is stored, whatever its age. With how the request was handled.
+    Stored(Handled),
     /// Looks again.
     Again,
     /// Is refused.

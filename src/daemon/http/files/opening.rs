@@ -29,7 +29,7 @@ use super::super::super::counters::Counters;
 use super::super::super::settings::Settings;
 use super::super::follow::Renewal;
 use super::handle::Handle;
-use super::version::{prepare, prepare_stored};
+use super::version::{prepare, prepare_handled, prepare_stored};
 use super::{Entry, Files, Lookup, OpenFile, Version};
 
 /// A file on its way to being opened.
@@ -378,8 +378,8 @@ impl Files {
             compared: Cell::new(now),
             reloads: self.reloads,
             identity,
-            residency: RefCell::new(Residency::new(identity.len)),
-            paging: RefCell::new(Vec::new()),
+            residency: Rc::new(RefCell::new(Residency::new(identity.len))),
+            paging: Rc::default(),
         }))
     }
 
@@ -395,25 +395,21 @@ impl Files {
         if !is_it || version.is_broken() || record.body_bytes != version.identity.len {
             return;
         }
-        let before = Rc::clone(version);
         *checked = now;
-        *version = Rc::new(Version {
-            mapping: before.mapping.clone(),
-            file: before.file.clone(),
-            prepared: prepare_stored(record, settings),
-            record: Some(Arc::clone(record)),
-            codings: before.codings,
-            used: Cell::new(0),
-            hits: Cell::new(0),
-            hot: RefCell::new(None),
-            is_broken: Cell::new(false),
-            is_refused: Cell::new(false),
-            sent_at: Cell::new(before.sent_at.get()),
-            compared: Cell::new(now),
-            reloads: self.reloads,
-            identity: before.identity,
-            residency: RefCell::new(before.residency.borrow().clone()),
-            paging: RefCell::new(Vec::new()),
-        });
+        let prepared = prepare_stored(record, settings);
+        *version = Rc::new(version.with_head(prepared, record, self.reloads, now));
+    }
+
+    /// What is stored as `version`, to be sent once with `cache_status` as its line.
+    pub fn handled(
+        &self,
+        version: &Rc<Version>,
+        cache_status: &[u8],
+        settings: &Settings,
+        now: Instant,
+    ) -> Rc<Version> {
+        let Some(record) = &version.record else { return Rc::clone(version) };
+        let prepared = prepare_handled(record, cache_status, settings);
+        Rc::new(version.with_head(prepared, record, self.reloads, now))
     }
 }

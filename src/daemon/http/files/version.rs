@@ -56,9 +56,10 @@ pub struct Version {
     /// The worker's count of the bytes of all bodies when this was last sent.
     pub(super) sent_at: Cell<Option<u64>>,
     pub(super) identity: Identity,
-    pub(super) residency: RefCell<Residency>,
-    /// Page-ins under way.
-    pub(super) paging: RefCell<Vec<(u64, Key)>>,
+    /// What of its bytes is in memory; shared by all that have the same ones.
+    pub(super) residency: Rc<RefCell<Residency>>,
+    /// Page-ins under way, shared likewise.
+    pub(super) paging: Rc<RefCell<Vec<(u64, Key)>>>,
 }
 
 impl Version {
@@ -109,6 +110,34 @@ impl Version {
         hot.clone()
     }
 
+    /// The same bytes with another head, and another record.
+    pub(super) fn with_head(
+        &self,
+        prepared: Prepared,
+        record: &Arc<Record>,
+        reloads: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
+            mapping: self.mapping.clone(),
+            file: self.file.clone(),
+            prepared,
+            record: Some(Arc::clone(record)),
+            codings: self.codings,
+            used: Cell::new(0),
+            hits: Cell::new(0),
+            hot: RefCell::new(None),
+            is_broken: Cell::new(self.is_broken()),
+            is_refused: Cell::new(false),
+            sent_at: Cell::new(self.sent_at.get()),
+            compared: Cell::new(now),
+            reloads,
+            identity: self.identity,
+            residency: Rc::clone(&self.residency),
+            paging: Rc::clone(&self.paging),
+        }
+    }
+
     /// Lets the hot copy go if it was not asked for since the last call.
     pub(super) fn cool(&self) {
         self.is_refused.set(false);
@@ -135,10 +164,19 @@ impl Version {
 }
 
 pub(super) fn prepare_stored(record: &Record, settings: &Settings) -> Prepared {
+    let hit = status_line(&settings.cache_name, Handled::Hit, None);
+    prepare_handled(record, &hit, settings)
+}
+
+pub(super) fn prepare_handled(
+    record: &Record,
+    cache_status: &[u8],
+    settings: &Settings,
+) -> Prepared {
     Prepared::of_stored(&Stored {
         len: record.body_bytes,
         fields: &record.fields,
-        cache_status: &status_line(&settings.cache_name, Handled::Hit, None),
+        cache_status,
         received_at: record.freshness.received_at,
         initial_age_seconds: record.freshness.initial_age_seconds,
         ranges: settings.ranges_max > 0,
