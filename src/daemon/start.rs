@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::cache::inventory::NameHash;
 use crate::cache::presence::Presence;
@@ -32,7 +33,7 @@ use crate::sys::process::{
 use crate::sys::sandbox::{Confinement, confine};
 use crate::sys::signals::Signals;
 use crate::sys::socket::listen;
-use crate::sys::tree::open_root;
+use crate::sys::tree::{is_local, open_root};
 use crate::sys::user::{become_user, forbid_new_privileges, group_id};
 use crate::time::Duration;
 
@@ -186,6 +187,7 @@ impl Crew {
         let root = &config.tree.root;
         let settings = settings(config)?;
         let tree_state = Arc::new(TreeState::default());
+        tree_state.is_remote.store(!is_local(root), Ordering::Relaxed);
         let tree_counters = Arc::new(TreeCounters::default());
         let store_counters = Arc::new(StoreCounters::default());
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;

@@ -262,6 +262,7 @@ impl Watcher {
             };
             // Mounted below the root: others may change it without this kernel's knowledge.
             if !is_local(&path) {
+                self.state.is_remote.store(true, Ordering::Relaxed);
                 let what = format!("{} is a network or user-space file system", path.display());
                 return Err(io::Error::other(what));
             }

@@ -196,7 +196,8 @@ pub fn is_local(path: &Path) -> bool {
 /// Which version of which file this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    device: u64,
+    /// Number of its file system.
+    pub device: u64,
     /// Number within its file system.
     pub inode: u64,
     /// Length in bytes.
@@ -221,11 +222,11 @@ impl Identity {
 ///
 /// # Errors
 /// Those of statx(2).
-pub fn identify(file: &File) -> io::Result<(Identity, Kind)> {
+pub fn identify(file: &impl AsFd) -> io::Result<(Identity, Kind)> {
     // SAFETY: statx is a C structure of integers, for which all-zero is valid.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let (fd, mask) = (file.as_raw_fd(), libc::STATX_BASIC_STATS);
+    let (fd, mask) = (file.as_fd().as_raw_fd(), libc::STATX_BASIC_STATS);
     // SAFETY: the descriptor is open for the call, the path is a C string, and the kernel writes
     // one statx to a place that holds one.
     let result = unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut found) };

@@ -330,8 +330,9 @@ impl Ring {
 
     /// Opens `path`, a name below `root`, for reading. Symbolic links are followed below the root
     /// if `links`, and refused (ELOOP) if not; nothing above the root is ever reached (openat2(2),
-    /// RESOLVE_BENEATH).
-    pub fn open(&mut self, tag: Key, root: &OwnedFd, path: CString, links: bool) {
+    /// RESOLVE_BENEATH). `may_wait`: what is opened may ask a server even where its name is in
+    /// memory, so that it is left to a thread of the kernel from the start.
+    pub fn open(&mut self, tag: Key, root: &OwnedFd, path: CString, links: bool, may_wait: bool) {
         const BENEATH: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
         let resolve = if links { BENEATH } else { BENEATH | libc::RESOLVE_NO_SYMLINKS };
         // O_NONBLOCK: opening a named pipe must not wait for its other end.
@@ -341,7 +342,8 @@ impl Ring {
         let (path_address, how_address) = (path.as_ptr(), &raw const *how);
         let key = self.hold(Held::Open { tag, _path: path, _how: how });
         let entry = opcode::OpenAt2::new(Fd(root.as_raw_fd()), path_address, how_address).build();
-        self.push(entry, Kind::Held, key);
+        let flags = if may_wait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        self.push(entry.flags(flags), Kind::Held, key);
     }
 
     /// Makes a socket that can be connected to `address`.

@@ -44,6 +44,8 @@ use paging::PageIn;
 pub struct TreeState {
     /// Whether every directory is watched, so that changes are told.
     pub is_watching: AtomicBool,
+    /// Whether some of the tree lies on a network or user-space file system.
+    pub is_remote: AtomicBool,
     /// Rises when pages of files may have been reclaimed.
     pub reclaim_epoch: AtomicU64,
 }
@@ -82,6 +84,10 @@ pub struct Files {
     opening_by_key: HashMap<Box<[u8]>, Key>,
     page_ins: Slab<PageIn>,
     root: OwnedFd,
+    /// The root's file system.
+    device: u64,
+    /// Files of another file system were met: an open may wait for its server.
+    may_wait: bool,
     tree: Arc<TreeState>,
     /// Descriptors of large files that may still be kept open.
     descriptors_left: Rc<Cell<usize>>,
@@ -104,12 +110,16 @@ impl Files {
         root: OwnedFd,
         tree: Arc<TreeState>,
     ) -> Self {
+        // One that cannot be looked at is as any other.
+        let device = identify(&root).map_or(0, |(identity, _)| identity.device);
         Self {
             table: Table::new(capacity, random_seed()),
             openings: Slab::new(OPENINGS_MAX),
             opening_by_key: HashMap::new(),
             page_ins: Slab::new(PAGE_INS_MAX),
             root,
+            device,
+            may_wait: false,
             tree,
             descriptors_left: descriptors,
             closing: Closing::default(),

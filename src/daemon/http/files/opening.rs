@@ -112,7 +112,8 @@ impl Files {
             .filter(|byte| *byte != 0)
             .collect();
         let path = CString::new(name).expect("NUL bytes are left out");
-        ring.open(tag, &self.root, path, links && settings.follow_symlinks);
+        let may_wait = self.may_wait || self.tree.is_remote.load(Ordering::Relaxed);
+        ring.open(tag, &self.root, path, links && settings.follow_symlinks, may_wait);
     }
 
     /// An open is over. Returns who waited for it, if that was the last step.
@@ -334,6 +335,8 @@ impl Files {
         let Probing { file, record, found: codings, .. } = probing;
         let (identity, kind) =
             identify(file.file()).map_err(|_| (Status::InternalServerError, false))?;
+        // Whether that one is local cannot be asked without waiting, perhaps, for its server.
+        self.may_wait |= identity.device != self.device;
         if kind != Kind::File {
             return Err((Status::NotFound, kind == Kind::Directory));
         }
