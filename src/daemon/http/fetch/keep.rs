@@ -4,6 +4,7 @@
 //! Not here: writing (`daemon::store`), what may be stored (`cache::flight`).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::cache::purge::{Purge, What};
 use crate::cache::record::{Record, split_tags};
@@ -191,18 +192,8 @@ impl Fetches {
 
     /// The last step of a purge: what was joined meanwhile at an owner that had not heard of it.
     pub fn forget(&mut self, purge: &Purge) {
-        let is_tag = matches!(purge.what, What::Tag(_));
-        let followed: Vec<Rc<Follow>> = match purge.names() {
-            Some(names) => names.iter().filter_map(|name| self.find(name)).collect(),
-            None => {
-                let slots = 0..self.follows.slot_count();
-                let follows = slots.filter_map(|at| self.follows.slot(at));
-                let meant = follows.filter(|(_, at)| is_tag || purge.matches(&at.key));
-                meant.map(|(_, follow)| Rc::clone(follow)).collect()
-            }
-        };
-        let followed = followed.into_iter().filter(|at| !self.fetches.contains_key(&at.id));
-        let followed: Vec<_> = followed.collect();
+        let followed = self.meant(purge, purge.names().as_deref()).into_iter();
+        let followed: Vec<_> = followed.filter(|at| !self.fetches.contains_key(&at.id)).collect();
         for follow in followed {
             self.unlist(&follow);
         }
@@ -243,19 +234,22 @@ impl Fetches {
             self.finish_if_over(key);
         }
         // Followers of other workers' fetches: new requests must ask anew.
-        let others: Vec<Rc<Follow>> = match &names {
-            Some(names) => names.iter().filter_map(|name| self.find(name)).collect(),
-            None => {
-                let slots = 0..self.follows.slot_count();
-                let follows = slots.filter_map(|at| self.follows.slot(at));
-                let meant = follows.filter(|(_, at)| is_tag || purge.matches(&at.key));
-                meant.map(|(_, follow)| Rc::clone(follow)).collect()
-            }
-        };
+        let others = self.meant(purge, names.as_deref());
         for follow in others {
             self.unlist(&follow);
         }
         context.counters.cache.purges.add(1);
+    }
+
+    /// What is followed and meant by a purge, which may have few `names`.
+    fn meant(&self, purge: &Purge, names: Option<&[Arc<[u8]>]>) -> Vec<Rc<Follow>> {
+        if let Some(names) = names {
+            return names.iter().filter_map(|name| self.find(name)).collect();
+        }
+        let is_tag = matches!(purge.what, What::Tag(_));
+        let follows = (0..self.follows.slot_count()).filter_map(|at| self.follows.slot(at));
+        let meant = follows.filter(|(_, follow)| is_tag || purge.matches(&follow.key));
+        meant.map(|(_, follow)| Rc::clone(follow)).collect()
     }
 
     pub(super) fn kept_may_match(&self, purge: &Purge) -> bool {
