@@ -168,8 +168,8 @@ pub const PURGE_REQUESTS_MAX: usize = 16;
 pub const PURGES_MAX: usize = 16;
 const _: () = assert!(2 * PURGES_MAX < WORKER_QUEUE / 8, "purges leave the queue to the tree");
 
-/// Purges that a worker asks control for at once, for what its clients' requests changed; up to two
-/// more, since an answer's three are not torn apart. Beyond: they wait for the next time.
+/// Purges that a worker asks control for at once, for what its clients' requests changed. Beyond:
+/// they wait for the next time.
 pub const INVALIDATION_BATCH: usize = 256;
 
 /// How long an answer waits until what it made invalid is gone, in seconds. That takes a

@@ -25,7 +25,7 @@ use super::super::super::names;
 use super::super::super::settings::Settings;
 use super::super::origin::Event;
 use super::words::Ask;
-use super::{Context, Fetches};
+use super::{Context, Fetch, Fetches};
 
 /// The head of an answer that waits, and what came behind it.
 pub(super) struct Held {
@@ -43,14 +43,70 @@ impl Held {
     }
 }
 
+/// One thing after the other: a fetch waits for all purges before it.
+enum Wanted {
+    Purge(Purge),
+    Release(Key),
+}
+
 /// Purges and the fetches that wait for them.
 #[derive(Default)]
 pub(super) struct Invalidations {
     /// Control does not know of these.
-    waiting: VecDeque<(Key, Vec<Purge>)>,
+    waiting: VecDeque<Wanted>,
     /// Control does what these wait for.
     under_way: Vec<Key>,
     is_under_way: bool,
+}
+
+impl Invalidations {
+    /// Whether control is to be told of some.
+    pub(super) fn is_due(&self) -> bool {
+        !self.is_under_way && !self.waiting.is_empty()
+    }
+
+    /// `key` waits until `purges` are done.
+    fn push(&mut self, key: Key, purges: Vec<Purge>) {
+        self.waiting.extend(purges.into_iter().map(Wanted::Purge));
+        self.waiting.push_back(Wanted::Release(key));
+    }
+
+    /// The next batch for control.
+    fn poll(&mut self) -> Option<Vec<Purge>> {
+        if !self.is_due() {
+            return None;
+        }
+        let mut purges: Vec<Purge> = Vec::new();
+        while let Some(next) = self.waiting.pop_front() {
+            match next {
+                Wanted::Release(key) => self.under_way.push(key),
+                Wanted::Purge(purge) if purges.contains(&purge) => {}
+                Wanted::Purge(purge) if purges.len() < INVALIDATION_BATCH => purges.push(purge),
+                Wanted::Purge(_) => {
+                    self.waiting.push_front(next);
+                    break;
+                }
+            }
+        }
+        assert!(!purges.is_empty(), "nobody waits for nothing");
+        self.is_under_way = true;
+        Some(purges)
+    }
+
+    /// Control has done the batch; who waited for it goes on.
+    fn handle_done(&mut self) -> Vec<Key> {
+        self.is_under_way = false;
+        std::mem::take(&mut self.under_way)
+    }
+
+    /// Nobody waits any more whom `waits` does not hold for; what they waited for is done.
+    fn retain(&mut self, waits: impl Fn(Key) -> bool) {
+        self.under_way.retain(|key| waits(*key));
+        self.waiting.retain(|wanted| match wanted {
+            Wanted::Release(key) => waits(*key),
+            Wanted::Purge(_) => true,
+        });
+    }
 }
 
 impl Fetches {
@@ -84,36 +140,19 @@ impl Fetches {
         let since = context.now;
         fetch.held = Some(Box::new(Held { record, pass, length, later: VecDeque::new(), since }));
         context.counters.cache.invalidations.add(purges.len() as u64);
-        self.invalidations.waiting.push_back((key, purges));
+        self.invalidations.push(key, purges);
         // What was received by then waits with it, which is one buffer.
         self.origins.pause(fetch.request, true, context.now, context.ring);
     }
 
     /// What control shall purge next; it says when that is done.
     pub fn poll_invalidations(&mut self) -> Option<Vec<Purge>> {
-        let all = &mut self.invalidations;
-        if all.is_under_way || all.waiting.is_empty() {
-            return None;
-        }
-        let mut purges: Vec<Purge> = Vec::new();
-        while purges.len() < INVALIDATION_BATCH
-            && let Some((key, wanted)) = all.waiting.pop_front()
-        {
-            all.under_way.push(key);
-            for purge in wanted {
-                if !purges.contains(&purge) {
-                    purges.push(purge);
-                }
-            }
-        }
-        all.is_under_way = true;
-        Some(purges)
+        self.invalidations.poll()
     }
 
     /// What control was told is gone.
     pub fn handle_invalidated(&mut self, context: &mut Context<'_>) {
-        self.invalidations.is_under_way = false;
-        for key in std::mem::take(&mut self.invalidations.under_way) {
+        for key in self.invalidations.handle_done() {
             self.release(key, context);
         }
     }
@@ -140,9 +179,78 @@ impl Fetches {
             .filter(|(_, fetch)| fetch.held.as_deref().is_some_and(is_late))
             .map(|(key, _)| *key)
             .collect();
+        if late.is_empty() {
+            return;
+        }
         for key in late {
             context.counters.cache.invalidations_late.add(1);
             self.release(key, context);
         }
+        let fetches = &self.fetches;
+        let is_held = |key| fetches.get(&key).is_some_and(|fetch: &Fetch| fetch.held.is_some());
+        self.invalidations.retain(is_held);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stdx::slab::Slab;
+
+    fn purge(name: &str) -> Purge {
+        Purge { what: What::Url(name.as_bytes().into()), soft: false }
+    }
+
+    fn keys(count: usize) -> Vec<Key> {
+        let mut slab = Slab::new(count);
+        (0..count).map(|number| slab.insert(number).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_batch_is_asked_for_at_once_and_the_next_after_it() {
+        let mut all = Invalidations::default();
+        let keys = keys(3);
+        assert!(!all.is_due() && all.poll().is_none());
+        all.push(keys[0], vec![purge("/h/a"), purge("/h/b")]);
+        all.push(keys[1], vec![purge("/h/b")]);
+        assert_eq!(all.poll().unwrap(), [purge("/h/a"), purge("/h/b")]);
+        all.push(keys[2], vec![purge("/h/a")]);
+        assert!(!all.is_due() && all.poll().is_none(), "one at a time");
+        assert_eq!(all.handle_done(), keys[..2]);
+        assert!(all.is_due());
+        assert_eq!(all.poll().unwrap(), [purge("/h/a")]);
+        assert_eq!(all.handle_done(), keys[2..]);
+        assert!(!all.is_due());
+    }
+
+    #[test]
+    fn what_is_left_is_due_also_where_nobody_waits_for_it_any_more() {
+        let mut all = Invalidations::default();
+        let keys = keys(2);
+        all.push(keys[0], vec![purge("/h/a")]);
+        assert!(all.poll().is_some());
+        all.push(keys[1], vec![purge("/h/b")]);
+        all.retain(|_| false);
+        assert_eq!(all.handle_done(), []);
+        assert!(all.is_due(), "no event will come of those that went on");
+        assert_eq!(all.poll().unwrap(), [purge("/h/b")]);
+        assert_eq!(all.handle_done(), []);
+    }
+
+    #[test]
+    fn who_waits_for_several_waits_for_the_last() {
+        let mut all = Invalidations::default();
+        let keys = keys(INVALIDATION_BATCH);
+        for (number, key) in keys.iter().enumerate() {
+            let name = |what| purge(&format!("/h/{number}{what}"));
+            all.push(*key, vec![name("a"), name("b"), name("c")]);
+        }
+        let mut released = Vec::new();
+        for number in 1..=3 {
+            assert_eq!(all.poll().unwrap().len(), INVALIDATION_BATCH);
+            released.extend(all.handle_done());
+            assert_eq!(released.len(), number * INVALIDATION_BATCH / 3);
+        }
+        assert!(released == keys && all.poll().is_none());
     }
 }

@@ -215,6 +215,7 @@ impl Fetches {
             || !self.woken.is_empty()
             || !self.changed.is_empty()
             || self.has_taken
+            || self.invalidations.is_due()
     }
 
     /// Bytes of a fetch that waits for that were taken.
