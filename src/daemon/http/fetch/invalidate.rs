@@ -4,20 +4,21 @@
 //! Input: heads of such answers, the word that all is gone, time.   Output: `poll_invalidations`,
 //! purges for control; then the answers go on.
 //! Owns: the heads that wait, each with what came behind it (its connection is paused), bounded by
-//! the fetches there are.   Thread: one worker.
+//! the fetches there are; the purges they wait for, bounded by `INVALIDATIONS_WAITING_MAX`.
+//! Thread: one worker.
 //! Invariants: of what a worker wants to be gone, control does one batch at a time; an answer waits
 //! until every worker and the store have done their part, and no longer than
 //! `INVALIDATION_SECONDS_MAX`.
 //! Not here: which URLs (`cache::freshness::invalidate`), removing them (`daemon::purges`).
 //! Source: RFC 9111 section 4.4.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::cache::freshness::invalidate::{Target, plan_invalidation};
 use crate::cache::freshness::{Fields, Method as CacheMethod, Pass};
 use crate::cache::purge::{Purge, What};
 use crate::cache::record::Record;
-use crate::limits::{INVALIDATION_BATCH, INVALIDATION_SECONDS_MAX};
+use crate::limits::{INVALIDATION_BATCH, INVALIDATION_SECONDS_MAX, INVALIDATIONS_WAITING_MAX};
 use crate::stdx::slab::Key;
 use crate::time::{Duration, Instant};
 
@@ -54,6 +55,8 @@ enum Wanted {
 pub(super) struct Invalidations {
     /// Control does not know of these.
     waiting: VecDeque<Wanted>,
+    /// How many purges are among them.
+    purges: usize,
     /// Control does what these wait for.
     under_way: Vec<Key>,
     is_under_way: bool,
@@ -67,8 +70,28 @@ impl Invalidations {
 
     /// `key` waits until `purges` are done.
     fn push(&mut self, key: Key, purges: Vec<Purge>) {
+        self.purges += purges.len();
         self.waiting.extend(purges.into_iter().map(Wanted::Purge));
         self.waiting.push_back(Wanted::Release(key));
+        if self.purges > INVALIDATIONS_WAITING_MAX {
+            self.collapse();
+        }
+    }
+
+    /// Fewer purges that take at least as much, at most half of what may wait: so many must come
+    /// before it is done again. All wait for all of them then.
+    fn collapse(&mut self) {
+        let (mut purges, mut keys) = (Vec::new(), Vec::new());
+        for wanted in std::mem::take(&mut self.waiting) {
+            match wanted {
+                Wanted::Purge(purge) => purges.push(purge),
+                Wanted::Release(key) => keys.push(key),
+            }
+        }
+        let purges = fewer(purges, INVALIDATIONS_WAITING_MAX / 2);
+        self.purges = purges.len();
+        self.waiting.extend(purges.into_iter().map(Wanted::Purge));
+        self.waiting.extend(keys.into_iter().map(Wanted::Release));
     }
 
     /// The next batch for control.
@@ -80,14 +103,19 @@ impl Invalidations {
         while let Some(next) = self.waiting.pop_front() {
             match next {
                 Wanted::Release(key) => self.under_way.push(key),
-                Wanted::Purge(purge) if purges.contains(&purge) => {}
-                Wanted::Purge(purge) if purges.len() < INVALIDATION_BATCH => purges.push(purge),
+                Wanted::Purge(purge) if purges.contains(&purge) => self.purges -= 1,
+                Wanted::Purge(purge) if purges.len() < INVALIDATION_BATCH => {
+                    self.purges -= 1;
+                    purges.push(purge);
+                }
                 Wanted::Purge(_) => {
                     self.waiting.push_front(next);
                     break;
                 }
             }
         }
+        let is_counted = |wanted: &&Wanted| matches!(wanted, Wanted::Purge(_));
+        debug_assert_eq!(self.purges, self.waiting.iter().filter(is_counted).count());
         assert!(!purges.is_empty(), "nobody waits for nothing");
         self.is_under_way = true;
         Some(purges)
@@ -107,6 +135,39 @@ impl Invalidations {
             Wanted::Purge(_) => true,
         });
     }
+}
+
+/// At most `count_max` purges (one or more) that take all that `purges` do: each of them once; else
+/// the hosts of them; else everything.
+fn fewer(purges: Vec<Purge>, count_max: usize) -> Vec<Purge> {
+    let mut directories = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    for purge in purges {
+        match purge.what {
+            What::Url(key) => drop(keys.insert(key)),
+            What::Directory(directory) => drop(directories.insert(directory)),
+            _ => return everything(),
+        }
+    }
+    keys.retain(|key| !directories.contains(host_directory(key)));
+    if directories.len() + keys.len() > count_max {
+        directories.extend(std::mem::take(&mut keys).iter().map(|key| host_directory(key).into()));
+    }
+    // As many names of hosts as the client likes may lead to one origin.
+    if directories.len() > count_max {
+        return everything();
+    }
+    let all = directories.into_iter().map(What::Directory).chain(keys.into_iter().map(What::Url));
+    all.map(|what| Purge { what, soft: false }).collect()
+}
+
+fn everything() -> Vec<Purge> {
+    vec![Purge { what: What::All, soft: false }]
+}
+
+/// The directory of the host that a key is of: its first part.
+fn host_directory(key: &[u8]) -> &[u8] {
+    key.split(|byte| *byte == b'/').nth(1).unwrap_or_default()
 }
 
 impl Fetches {
@@ -252,5 +313,39 @@ mod tests {
             assert_eq!(released.len(), number * INVALIDATION_BATCH / 3);
         }
         assert!(released == keys && all.poll().is_none());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_nobody_is_forgotten() {
+        let mut all = Invalidations::default();
+        let keys = keys(INVALIDATIONS_WAITING_MAX + 2);
+        all.push(keys[0], vec![purge("/h/a")]);
+        all.push(keys[1], vec![purge("/i/b")]);
+        for key in &keys[2..] {
+            all.push(*key, vec![purge("/h/a")]);
+        }
+        assert!(all.purges < INVALIDATIONS_WAITING_MAX);
+        assert_eq!(all.poll().unwrap(), [purge("/h/a"), purge("/i/b")]);
+        assert!(all.handle_done() == keys && all.poll().is_none());
+        assert_eq!(all.purges, 0);
+    }
+
+    #[test]
+    fn more_than_may_wait_becomes_a_purge_of_hosts_and_then_of_everything() {
+        let what = |directory: &str| What::Directory(directory.as_bytes().into());
+        let host = |directory| Purge { what: what(directory), soft: false };
+        let one = ["/h/a", "/h/b", "/i/a/b", "/h/a", "/h/b"];
+        let purges = || one.map(purge).to_vec();
+        assert_eq!(fewer(purges(), 3), ["/h/a", "/h/b", "/i/a/b"].map(purge));
+        assert_eq!(fewer(purges(), 2), ["h", "i"].map(host));
+        assert_eq!(fewer(purges(), 1), everything());
+        // One that was made of many takes what comes after it.
+        let later = || [host("h"), purge("/h/c"), purge("/hh/c")].to_vec();
+        assert_eq!(fewer(later(), 2), [host("h"), purge("/hh/c")]);
+        assert_eq!(fewer([purges(), everything()].concat(), 3), everything());
+        for made in [fewer(purges(), 2), fewer(purges(), 1)] {
+            let is_taken = |name: &str| made.iter().any(|purge| purge.matches(name.as_bytes()));
+            assert!(one.iter().all(|name| is_taken(name)));
+        }
     }
 }
