@@ -266,6 +266,10 @@ pub const STORED_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// second. When full the sender does not store, and counts it; purges wait for room.
 pub const STORE_QUEUE: usize = 8192;
 
+/// Orders that control keeps until the store has room for them: its purges under way, questions,
+/// and the last limits. No more are given before the store has answered.
+pub const STORE_ORDERS_MAX: usize = PURGES_MAX + PURGE_REQUESTS_MAX + 1;
+
 /// Messages that wait for the store before a worker lets it have the core, where they share one:
 /// what has just been received is written while it is in the processor's cache, and the buffers are
 /// there for the next. Nobody waits where the store has a core of its own, or waits for the disk.

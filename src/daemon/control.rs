@@ -34,7 +34,7 @@ use super::names::{self, Whose};
 use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
 use super::store::{Limits, StoreCounters, ToStore};
-use super::topology::{ControlEnd, ControlLine, StoreLine, TreeLine, WorkerLine, start_lookup};
+use super::topology::{ControlEnd, ControlLine, StoreOrders, TreeLine, WorkerLine, start_lookup};
 use super::tree::TreeCounters;
 use super::{logger, status, why};
 
@@ -59,7 +59,7 @@ pub struct Parts {
     /// The tree thread.
     pub tree: TreeLine,
     /// The store, if any host had an origin at the start.
-    pub store: Option<StoreLine>,
+    pub store: Option<StoreOrders>,
     /// What it counts.
     pub store_counters: Arc<StoreCounters>,
     /// What it counts.
@@ -112,6 +112,9 @@ struct Ready {
     socket: Vec<bool>,
 }
 
+/// How soon orders are given again that the store had no room for.
+const STORE_RETRY: Duration = Duration::from_millis(10);
+
 /// How long workers have to obey an order to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -158,6 +161,9 @@ impl Control {
                 socket.handle(self.clock.now(), &ready.socket);
             }
             self.carry_out();
+            if let Some(store) = &mut self.parts.store {
+                store.flush();
+            }
             let now = self.clock.now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 return self.stop_now();
@@ -168,8 +174,8 @@ impl Control {
             worker.order(ToWorker::Stop);
         }
         self.parts.tree.stop();
-        if let Some(store) = &self.parts.store {
-            store.order(ToStore::Stop);
+        if let Some(store) = &mut self.parts.store {
+            store.stop();
         }
         log::info!("stopped");
         Ok(())
@@ -184,6 +190,7 @@ impl Control {
         sources.extend(admin);
         sources.extend(socket);
         let timeout = match self.deadline {
+            _ if parts.store.as_ref().is_some_and(StoreOrders::is_behind) => STORE_RETRY,
             Some(deadline) => deadline.since(self.clock.now()).min(Duration::from_millis(100)),
             None => Duration::from_secs(1),
         };
@@ -344,7 +351,7 @@ impl Control {
         for worker in &self.parts.workers {
             worker.order(ToWorker::Settings(Arc::clone(&settings)));
         }
-        if let Some(store) = &self.parts.store {
+        if let Some(store) = &mut self.parts.store {
             store.order(ToStore::Limits(store_limits(&new)));
         }
         logger::set_level(new.log.level);
@@ -433,13 +440,13 @@ impl Control {
                 }
             }
             Action::TellStore { id, purge } => {
-                if let Some(store) = &self.parts.store {
+                if let Some(store) = &mut self.parts.store {
                     store.order(ToStore::Purge { id: id.0, purge });
                 }
             }
             Action::AskWhy { id, url, key } => {
                 let name: Box<[u8]> = key[..].into();
-                if let Some(store) = &self.parts.store {
+                if let Some(store) = &mut self.parts.store {
                     store.order(ToStore::Look { id: id.0, name: name.clone() });
                     for worker in &self.parts.workers {
                         worker.order(ToWorker::Look { id, key: name.clone() });

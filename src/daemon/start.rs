@@ -44,8 +44,8 @@ use super::http::{Assignment, TreeState};
 use super::settings::Settings;
 use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
-    ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, WorkerLine, control_queue,
-    start_store, start_tree, start_worker, store_queue, worker_queues,
+    ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, StoreOrders, WorkerLine,
+    control_queue, start_store, start_tree, start_worker, store_queue, worker_queues,
 };
 use super::tree::{TreeCounters, Watcher};
 use super::{admin, logger};
@@ -284,7 +284,7 @@ impl Crew {
                 .map(|(listener, gid)| ControlSocket::new(listener, Operators::with_group(gid))),
             settings: self.settings,
             workers: self.workers,
-            store: self.store,
+            store: self.store.map(StoreOrders::new),
             store_counters: self.store_counters,
             counters: self.counters,
             tree,

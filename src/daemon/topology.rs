@@ -17,7 +17,8 @@
 //! http-N -> http-M  Word       PEER_QUEUE      the sender keeps the rest and tries again; a fetch
 //! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored
 //! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
-//! control -> store  ToStore    STORE_QUEUE     Block: purges and the end must not be lost
+//! control -> store  ToStore    STORE_QUEUE     the sender keeps the rest and tries again: purges
+//!                                              must not be lost; Block for the end
 //! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
 //! ```
 //!
@@ -35,7 +36,7 @@ use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
 use crate::config::Config;
-use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_QUEUE, WORKER_QUEUE};
+use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_ORDERS_MAX, STORE_QUEUE, WORKER_QUEUE};
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 
@@ -297,10 +298,66 @@ impl StoreLine {
         }
     }
 
-    /// Gives an order, which must not be lost: a purge, new limits, the end.
+    /// Gives an order, which must not be lost; waits where the queue is full.
     pub fn order(&self, message: ToStore) {
         // A store that is gone has no use for orders.
         drop(self.sender.send(message));
+    }
+}
+
+/// The store, as control reaches it: clients can cause purges, so a disk that hangs must not keep
+/// control from everything else.
+#[derive(Debug)]
+pub struct StoreOrders {
+    line: StoreLine,
+    /// What found no room yet, oldest first.
+    outbox: VecDeque<ToStore>,
+}
+
+impl StoreOrders {
+    /// By way of `line`.
+    #[must_use]
+    pub const fn new(line: StoreLine) -> Self {
+        Self { line, outbox: VecDeque::new() }
+    }
+
+    /// Gives an order, now or at a later `flush`; never blocks.
+    ///
+    /// # Panics
+    /// If more is asked of the store at once than `daemon::purges` has under way.
+    pub fn order(&mut self, message: ToStore) {
+        if matches!(message, ToStore::Limits(_)) {
+            // Those before are of no interest any more.
+            self.outbox.retain(|earlier| !matches!(earlier, ToStore::Limits(_)));
+        }
+        self.outbox.push_back(message);
+        self.flush();
+        assert!(self.outbox.len() <= STORE_ORDERS_MAX, "each waits for an answer, but limits");
+    }
+
+    /// Hands over what there is room for.
+    pub fn flush(&mut self) {
+        while let Some(message) = self.outbox.pop_front() {
+            match self.line.sender.try_send(message) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(message)) => {
+                    self.outbox.push_front(message);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether orders found no room.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Tells it to end, after all else; waits until there is room for that.
+    pub fn stop(&mut self) {
+        self.outbox.drain(..).for_each(|message| self.line.order(message));
+        self.line.order(ToStore::Stop);
     }
 }
 
@@ -346,4 +403,52 @@ pub fn start_lookup(config: Config, control: ControlLine) -> io::Result<()> {
 /// EAGAIN where there may be no more threads.
 pub fn start_store(mut storage: Storage, end: StoreEnd) -> io::Result<JoinHandle<()>> {
     Builder::new().name("store".to_owned()).spawn(move || storage.run(&end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::purge::{Purge, What};
+    use crate::daemon::store::Limits;
+
+    fn purge(id: u64) -> ToStore {
+        ToStore::Purge { id, purge: Arc::new(Purge { what: What::All, soft: false }) }
+    }
+
+    #[test]
+    fn orders_to_a_store_that_is_busy_are_kept_in_order() {
+        let (line, end) = store_queue();
+        while line.tell(ToStore::Rescan) {}
+        let mut orders = StoreOrders::new(line);
+        for number in 0..5 {
+            let bytes_max = Some(number);
+            orders.order(ToStore::Limits(Limits { bytes_max, free_bytes_min: 0 }));
+        }
+        for id in 0..3 {
+            orders.order(purge(id));
+        }
+        assert!(orders.is_behind());
+        for _ in 0..STORE_QUEUE {
+            end.inbox.recv().unwrap();
+        }
+        orders.flush();
+        assert!(!orders.is_behind());
+        orders.order(purge(3));
+        let ToStore::Limits(limits) = end.inbox.recv().unwrap() else { panic!("the limits") };
+        assert_eq!(limits.bytes_max, Some(4), "the last ones, and only these");
+        for expected in 0..4 {
+            assert!(matches!(end.inbox.recv(), Ok(ToStore::Purge { id, .. }) if id == expected));
+        }
+        assert!(end.inbox.is_empty());
+    }
+
+    #[test]
+    fn orders_to_a_store_that_is_gone_are_dropped() {
+        let (line, end) = store_queue();
+        drop(end);
+        let mut orders = StoreOrders::new(line);
+        orders.order(purge(1));
+        assert!(!orders.is_behind());
+        orders.stop();
+    }
 }
