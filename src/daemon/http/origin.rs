@@ -70,6 +70,8 @@ struct Conn {
     is_sending: bool,
     /// To be sent after that.
     unsent: Vec<u8>,
+    /// A send failed: what may still come is an answer that was sent before that.
+    is_broken: bool,
     /// Nothing is received: whoever takes the body has enough of it.
     is_paused: bool,
     /// Body bytes still to come, where that is known: a large body gets large buffers.
@@ -295,6 +297,7 @@ impl Origins {
             is_filling: false,
             is_sending: false,
             unsent: Vec::new(),
+            is_broken: false,
             is_paused: false,
             left: 0,
         };
@@ -428,6 +431,9 @@ impl Origins {
     fn write(&mut self, tag: Key, bytes: &[u8], ring: &mut Ring) {
         let Some(conn) = self.conns.find_mut(tag) else { return };
         let Some(socket) = conn.socket else { return };
+        if conn.is_broken {
+            return;
+        }
         if conn.is_sending {
             conn.unsent.extend_from_slice(bytes);
             return;
@@ -476,7 +482,10 @@ impl Origins {
             }
             Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
             // What comes next tells: an answer that was sent before the close, or the close.
-            Err(_) => return,
+            Err(_) => {
+                conn.is_broken = true;
+                return;
+            }
         }
         if outgoing.left() > 0 {
             conn.is_sending = true;
@@ -664,7 +673,8 @@ impl Origins {
         let Some(conn) = self.conns.find_mut(tag) else { return };
         conn.is_paused = false;
         // An answer that came before its request was sent to the end says nothing of the rest.
-        let keeps = conn.http.is_reusable() && !conn.is_sending && conn.unsent.is_empty();
+        let is_all_sent = !conn.is_sending && conn.unsent.is_empty() && !conn.is_broken;
+        let keeps = conn.http.is_reusable() && is_all_sent;
         let outcome = if keeps { Outcome::Kept } else { Outcome::Closed };
         let (origin, id) = (conn.origin, conn.id);
         if let Some(origin) = self.origins.find_mut(origin) {
