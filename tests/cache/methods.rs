@@ -684,6 +684,33 @@ fn who_leaves_before_the_answer_has_changed_it_all_the_same() {
 }
 
 #[test]
+fn a_change_that_came_before_the_order_to_end_is_carried_out() {
+    // Hits that leave in one send, which no socket has room for.
+    const LEN: usize = 1_000_000;
+    const COUNT: usize = 7;
+    let origin = Origin::start(|exchange| {
+        let body = if exchange.method() == "GET" { pattern(LEN, 1) } else { exchange.body() };
+        exchange.answer(LONG, body);
+    });
+    let mut peer = Setup::of(&origin).methods(&["POST"]).start();
+    peer.get("/a");
+    peer.await_hit("/a");
+    let get = b"GET /a HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let post = request("POST", "/b", "", b"body");
+    let requests = [&get.repeat(COUNT)[..], &post].concat();
+    let mut client = Pending::send_bytes(peer.address, &requests);
+    client.await_bytes(1000);
+    peer.begin_stop();
+    peer.await_said("responses in flight");
+    for _ in 0..COUNT {
+        assert_eq!(client.next().body.len(), LEN);
+    }
+    let reply = client.next();
+    assert_eq!((reply.text(), reply.field("connection")), ("body".to_owned(), "close"));
+    assert!(peer.await_end());
+}
+
+#[test]
 fn a_reload_in_the_middle_sends_nothing_twice() {
     let gate = Arc::new(AtomicBool::new(false));
     let opened = Arc::clone(&gate);

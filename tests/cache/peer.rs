@@ -254,6 +254,21 @@ impl Peer {
             launch(&self.setup, self.directory.path());
     }
 
+    /// Tells it to end (SIGTERM).
+    pub fn begin_stop(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Waits until it has ended: whether in good order.
+    pub fn await_end(&mut self) -> bool {
+        let mut status = None;
+        await_true(20, "the end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.is_some_and(|status| status.success())
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());

@@ -186,11 +186,12 @@ impl Worker {
         if conn.answers > 0 {
             conn.http.handle_sent(shared.now);
         }
-        if shared.is_draining && conn.http.is_idle() && conn.backlog.is_empty() {
+        let is_waiting = !conn.backlog.is_empty() || conn.http.has_held();
+        if shared.is_draining && conn.http.is_idle() && !is_waiting {
             self.close(id);
             return;
         }
-        if conn.backlog.is_empty() && !conn.http.has_held() {
+        if !is_waiting {
             self.settle(id);
         } else {
             self.resume(id);
