@@ -96,11 +96,12 @@ pub struct FreshnessRule {
     /// Longest use of a stale answer while the origin fails, whoever allows it. Default 1 d; 0 s
     /// (none) to 365 d.
     pub stale_max: Duration,
-    /// Whether the query is neither part of the key nor sent to the origin. Default false.
+    /// Whether the query is neither part of the key nor sent to the origin, but for methods that
+    /// change something. Default false.
     pub ignore_query: bool,
     /// Whether Cookie is not sent to the origin, and Set-Cookie neither stored nor sent: the
-    /// operator knows the path to be public. Else an answer that sets a cookie is not stored.
-    /// Default false.
+    /// operator knows the path to be public. Not so for methods that change something. Else an
+    /// answer that sets a cookie is not stored. Default false.
     pub strip_cookies: bool,
     /// Which of a client's directives count. Default sparing; ignored, sparing or all.
     pub client: ClientRules,

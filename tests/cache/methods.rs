@@ -129,6 +129,21 @@ fn the_origin_is_sent_the_request_and_not_what_was_for_this_connection() {
     assert_eq!(origin.total(), 5);
 }
 
+#[test]
+fn query_and_cookies_are_the_origins_whatever_the_rules_for_the_path() {
+    let origin = versions(|exchange| exchange.answer("Set-Cookie: a=c\r\n", "changed"));
+    let rule = "ignore_query = true\nstrip_cookies = true";
+    let peer = Setup::of(&origin).methods(&["POST"]).rule("/**", rule).start();
+    let cookie = "Cookie: a=b\r\n";
+    peer.get_with("/a?x=1", cookie);
+    assert_eq!(peer.await_hit_with("/a?x=2", cookie).text(), "/a 1");
+    let reply = send(&peer, &request("POST", "/a?token=1", cookie, b"body"));
+    assert_eq!((reply.text(), reply.field("set-cookie")), ("changed".to_owned(), "a=c"));
+    let head = origin.heads().pop().unwrap();
+    assert!(head.starts_with("POST /a?token=1 HTTP/1.1\r\n") && head.contains(cookie), "{head}");
+    assert_eq!(peer.get_with("/a?x=3", cookie).text(), "/a 2", "what is stored for all is gone");
+}
+
 // Bodies -----------------------------------------------------------------------------------------
 
 #[test]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 
-use crate::cache::freshness::RequestControl;
 use crate::cache::freshness::status::Fwd;
+use crate::cache::freshness::{Policy, RequestControl, SetCookie};
 use crate::cache::name;
 use crate::http::hosts::HostName;
 use crate::http::origin::Conditions;
@@ -138,7 +138,9 @@ impl Shared {
         target::decode_long_path(place.path, settings.dot_files, &mut path)?;
         let rule = place.site.rule(&path, &settings.rule_default);
         let mut target = name::to_url_path(&path);
-        if let (Some((_, query)), false) = (request.target.split_once('?'), rule.ignore_query) {
+        // The rules say what one answer for all depends on. This one is for who asks, and may well
+        // depend on the query and on cookies.
+        if let Some((_, query)) = request.target.split_once('?') {
             target.push('?');
             target.push_str(query);
         }
@@ -148,7 +150,7 @@ impl Shared {
             target: &target,
             conditions: Conditions::Client,
             body_bytes: has_body.then_some(body_bytes.unwrap_or(0)),
-            strips_cookies: rule.strip_cookies,
+            strips_cookies: false,
             coding: None,
         };
         let origin = &settings.origins[place.origin];
@@ -161,7 +163,7 @@ impl Shared {
             request: bytes,
             change: Some(change),
             stored: None,
-            policy: rule.policy,
+            policy: Policy { set_cookie: SetCookie::Pass, ..rule.policy },
             control: RequestControl::default(),
             generation: None,
             is_alone: true,
