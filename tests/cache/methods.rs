@@ -280,6 +280,36 @@ fn the_memory_for_bodies_is_bounded_and_given_back() {
 }
 
 #[test]
+fn a_body_is_kept_no_longer_than_it_may_be_sent_again() {
+    for method in ALL {
+        let step = Arc::new(AtomicUsize::new(0));
+        let reached = Arc::clone(&step);
+        let origin = Origin::start(move |exchange| {
+            exchange.body();
+            exchange.wait(|| reached.load(Ordering::SeqCst) >= 1);
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nan");
+            exchange.wait(|| reached.load(Ordering::SeqCst) >= 2);
+            exchange.send("sw");
+        });
+        let peer = Setup::of(&origin).methods(&ALL).start();
+        let memory = || peer.metric("peerage_http_body_memory_bytes");
+        let form = request(method, "/a", "", &pattern(500_000, 1));
+        let mut client = Pending::send_bytes(peer.address, &form);
+        await_true(20, "it to be sent", || origin.count("/a") == 1);
+        if matches!(method, "PUT" | "DELETE") {
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(memory() >= 500_000.0, "{method} may be sent once more");
+            step.store(1, Ordering::SeqCst);
+        }
+        await_true(20, "it to be gone", || memory() == 0.0);
+        step.store(1, Ordering::SeqCst);
+        client.await_head();
+        step.store(2, Ordering::SeqCst);
+        assert_eq!(client.finish().text(), "answ");
+    }
+}
+
+#[test]
 fn a_body_that_does_not_come_is_timed_out() {
     let origin = echo();
     let limits = "[limits]\nbody_timeout = \"1 s\"\n";
@@ -738,9 +768,10 @@ fn a_reload_in_the_middle_sends_nothing_twice() {
     let form = request("POST", "/a", "", b"body");
     let sent = Pending::send_bytes(peer.address, &form);
     await_true(20, "it to be sent", || origin.count("/a") == 1);
+    let has_body = || peer.metric("peerage_http_body_memory_bytes") > 0.0;
+    await_true(20, "its body to be gone", || !has_body());
     let begun = &form[..form.len() - 1];
     let mut kept = Pending::send_bytes(peer.address, begun);
-    let has_body = || peer.metric("peerage_http_body_memory_bytes") > 1024.0;
     await_true(20, "its body to be kept", has_body);
     assert!(peer.reload(|text| text.replace(", \"POST\"]", "]")));
     kept.more(b"y");

@@ -1,4 +1,5 @@
-//! Bodies of requests that go to an origin: kept until they are whole, and until they are sent.
+//! Bodies of requests that go to an origin: kept until they are whole, and until they need not be
+//! sent again.
 //!
 //! Input: the bytes of a body as they come.   Output: shared bytes, to be sent once or twice.
 //! Owns: the memory of all such bodies of a worker, bounded by `limits.body_memory_bytes_max`.

@@ -70,6 +70,8 @@ struct Conn {
     is_sending: bool,
     /// To be sent after that.
     unsent: Vec<u8>,
+    /// The body of its request is still kept.
+    has_body: bool,
     /// A send failed: what may still come is an answer that was sent before that.
     is_broken: bool,
     /// Nothing is received: whoever takes the body has enough of it.
@@ -88,6 +90,7 @@ struct Request {
 pub struct Message {
     pub head: Vec<u8>,
     pub method: Method,
+    /// Until it is sent for the last time.
     pub body: Option<WholeBody>,
 }
 
@@ -297,6 +300,7 @@ impl Origins {
             is_filling: false,
             is_sending: false,
             unsent: Vec::new(),
+            has_body: false,
             is_broken: false,
             is_paused: false,
             left: 0,
@@ -397,6 +401,7 @@ impl Origins {
         conn.left = 0;
         conn.http.handle_request(now, asked.message.method);
         let body = asked.message.body.as_ref().map(WholeBody::bytes);
+        conn.has_body = body.is_some();
         if let Some(session) = &mut conn.tls {
             let sealed = session.send(&asked.message.head);
             let sealed = sealed.and_then(|()| body.map_or(Ok(()), |body| session.send(&body)));
@@ -496,6 +501,22 @@ impl Origins {
         self.keep(outgoing);
         if !unsent.is_empty() {
             self.write(tag, &unsent, ring);
+        }
+        self.release_body(tag);
+    }
+
+    /// Lets go of a body that is sent and will not be sent again (`http::origin::pool`): the
+    /// answer may take long, and others wait for the memory.
+    fn release_body(&mut self, tag: Key) {
+        let Some(conn) = self.conns.find_mut(tag) else { return };
+        let is_sent = !conn.is_sending && conn.unsent.is_empty();
+        if !conn.has_body || !is_sent {
+            return;
+        }
+        let Some(request) = conn.request.and_then(|id| self.requests.get_mut(&id)) else { return };
+        if conn.http.is_answered() || !request.message.method.is_idempotent() {
+            request.message.body = None;
+            conn.has_body = false;
         }
     }
 
@@ -652,6 +673,7 @@ impl Origins {
             }
         }
         self.touched.push(conn.origin);
+        self.release_body(tag);
         if has_ended {
             self.end(tag, now, ring);
         }

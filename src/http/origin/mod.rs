@@ -363,6 +363,12 @@ impl Conn {
         !matches!(self.phase, Phase::Connect { .. } | Phase::Idle | Phase::Over)
     }
 
+    /// Whether a byte of the answer has come to the last request.
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
     /// Whether a close now would tell of an origin that let go of an idle connection just when it
     /// was used again: a request that was not the first, and no byte in answer. An idempotent one
     /// may then be sent once more (RFC 9112 section 9.3.1).
