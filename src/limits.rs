@@ -138,10 +138,10 @@ pub const WORKER_QUEUE: usize = 1024;
 
 /// Messages of workers, the tree thread and the store to control: of the store, and of each worker,
 /// its share of every purge under way and every question; of each worker also what its clients
-/// changed, and three in its life. The sender blocks, which control, that may be waiting to give it
+/// changed, and five in its life. The sender blocks, which control, that may be waiting to give it
 /// an order, must not have to wait for: it never gets full.
 pub const CONTROL_QUEUE: usize =
-    (PURGES_MAX + PURGE_REQUESTS_MAX) * (WORKERS_MAX + 1) + 4 * WORKERS_MAX;
+    (PURGES_MAX + PURGE_REQUESTS_MAX) * (WORKERS_MAX + 1) + 6 * WORKERS_MAX;
 
 /// Directories that are watched. Beyond (or beyond the kernel's own limit), files are checked by
 /// age, and a metric says so.

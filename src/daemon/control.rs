@@ -99,6 +99,7 @@ pub struct Control {
     questions: Vec<Question>,
     ready: usize,
     drained: usize,
+    ended: usize,
     /// When the workers are told to end at once; set by the first order to stop.
     deadline: Option<Instant>,
     reloads: [u64; 2],
@@ -115,7 +116,7 @@ struct Ready {
 /// How soon orders are given again that the store had no room for.
 const STORE_RETRY: Duration = Duration::from_millis(10);
 
-/// How long workers have to obey an order to end at once.
+/// How long workers have to obey an order to end at once, and the store to do what is left then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Control {
@@ -134,6 +135,7 @@ impl Control {
             questions: Vec::new(),
             ready: 0,
             drained: 0,
+            ended: 0,
             deadline: None,
             reloads: [0; 2],
             reloading: None,
@@ -166,19 +168,11 @@ impl Control {
             }
             let now = self.clock.now();
             if self.deadline.is_some_and(|deadline| now >= deadline) {
-                return self.stop_now();
+                log::info!("stopping: the time for responses in flight is over");
+                break;
             }
         }
-        // They had to be there for each other until the last one was done.
-        for worker in &self.parts.workers {
-            worker.order(ToWorker::Stop);
-        }
-        self.parts.tree.stop();
-        if let Some(store) = &mut self.parts.store {
-            store.stop();
-        }
-        log::info!("stopped");
-        Ok(())
+        self.end()
     }
 
     fn wait(&self) -> Result<Ready, String> {
@@ -218,6 +212,10 @@ impl Control {
             }
             FromWorker::Drained => {
                 self.drained += 1;
+                Ok(())
+            }
+            FromWorker::Ended => {
+                self.ended += 1;
                 Ok(())
             }
             FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
@@ -278,18 +276,41 @@ impl Control {
         }
     }
 
-    fn stop_now(&mut self) -> Result<(), String> {
-        log::info!("stopping: the time for responses in flight is over");
+    /// The workers end, now that they need not be there for each other any more; then what their
+    /// clients changed goes from the store: nobody would know of it after the next start.
+    fn end(&mut self) -> Result<(), String> {
         for worker in &self.parts.workers {
             worker.order(ToWorker::Stop);
         }
+        self.parts.tree.stop();
+        self.go_on_until(|control| control.ended == control.parts.workers.len())?;
+        self.purges.handle_workers_gone();
+        self.go_on_until(|control| control.purges.is_idle())?;
+        if !self.purges.is_idle() {
+            log::warn!("stopping: purges were under way, and what they mean may still be stored");
+        }
+        if let Some(store) = &mut self.parts.store {
+            store.stop(LAST_WORDS);
+        }
+        log::info!("stopped");
+        Ok(())
+    }
+
+    /// Does what words and purges ask for, no longer than `LAST_WORDS`.
+    fn go_on_until(&mut self, is_over: impl Fn(&Self) -> bool) -> Result<(), String> {
         let end = self.clock.now().after(LAST_WORDS);
-        while self.drained < self.parts.workers.len() && self.clock.now() < end {
-            if let Ok((number, word)) = self.parts.end.inbox.recv_timeout(LAST_WORDS) {
+        loop {
+            self.carry_out();
+            if let Some(store) = &mut self.parts.store {
+                store.flush();
+            }
+            if is_over(self) || self.clock.now() >= end {
+                return Ok(());
+            }
+            if let Ok((number, word)) = self.parts.end.inbox.recv_timeout(STORE_RETRY) {
                 self.handle_word(number, word)?;
             }
         }
-        Ok(())
     }
 
     /// Takes over what can change while running, and says what cannot.

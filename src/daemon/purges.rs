@@ -3,11 +3,12 @@
 //! Input: orders of operators and of workers (`begin`, `begin_why`), acknowledgements of the
 //! workers, results of the store.
 //! Output: `poll_action`, after every input until `None`; `daemon::control` carries them out.
-//! Owns: at most `PURGE_REQUESTS_MAX` requests of operators and one of each worker, of which at
-//! most `PURGES_MAX` purges are under way.
+//! Owns: at most `PURGE_REQUESTS_MAX` requests of operators, one of each worker and one more when
+//! it ends, of which at most `PURGES_MAX` purges are under way.
 //! Thread: control; pure.
 //! Invariants: a purge is answered after every worker has acknowledged both of its phases, and the
-//! store was done in between; each request is answered exactly once.
+//! store was done in between, or, once the workers have ended, after the store alone; each request
+//! is answered exactly once.
 //! Not here: what a purge matches (`cache::purge`), translating URLs (`daemon::names`), queues.
 //!
 //! ```text
@@ -39,7 +40,8 @@ pub enum Asker {
     Socket(u64),
     /// A connection of the admin listener (`admin::ConnId`).
     Admin(u64),
-    /// A worker, whose clients changed something; it asks once at a time.
+    /// A worker, whose clients changed something; it asks once at a time, and once more when it
+    /// ends.
     Worker(usize),
 }
 
@@ -202,6 +204,8 @@ enum Stage {
 pub struct Purges {
     workers: usize,
     has_store: bool,
+    /// The workers have ended.
+    is_alone: bool,
     requests: Vec<Request>,
     questions: Vec<(OrderId, Asker)>,
     running: Vec<Run>,
@@ -221,6 +225,7 @@ impl Purges {
         Self {
             workers,
             has_store,
+            is_alone: false,
             requests: Vec::new(),
             questions: Vec::new(),
             running: Vec::new(),
@@ -237,8 +242,8 @@ impl Purges {
     pub fn begin(&mut self, asker: Asker, purges: Vec<Purge>) {
         assert!(!purges.is_empty(), "an order is for something");
         let is_ours = matches!(asker, Asker::Worker(_));
-        let is_first = self.requests.iter().all(|request| request.asker != asker);
-        assert!(!is_ours || is_first, "a worker asks once at a time");
+        let before = self.requests.iter().filter(|request| request.asker == asker).count();
+        assert!(!is_ours || before <= 1, "a worker asks once at a time, and when it ends");
         if let Some(outcome) = self.refusal().filter(|_| !is_ours) {
             self.actions.push_back(Action::Answer { asker, outcome });
             return;
@@ -309,8 +314,39 @@ impl Purges {
         self.drop_open(id);
     }
 
+    /// The workers have ended: nothing is fetched or open any more, and what is stored is all there
+    /// is.
+    pub fn handle_workers_gone(&mut self) {
+        self.is_alone = true;
+        if !self.has_store {
+            self.waiting.clear();
+        }
+        for id in self.running.iter().map(|run| run.id).collect::<Vec<_>>() {
+            let Some(run) = self.running.iter_mut().find(|run| run.id == id) else { continue };
+            match run.stage {
+                Stage::Workers(Phase::Mark, _) if self.has_store => {
+                    run.stage = Stage::Store;
+                    let purge = Arc::clone(&run.purge);
+                    self.actions.push_back(Action::TellStore { id, purge });
+                }
+                Stage::Workers(..) => self.finish(id),
+                Stage::Store => {}
+            }
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty() && self.actions.is_empty()
+    }
+
     /// The last phase begins.
     fn drop_open(&mut self, id: OrderId) {
+        if self.is_alone {
+            self.finish(id);
+            return;
+        }
         let workers = self.workers;
         let Some(run) = self.running.iter_mut().find(|run| run.id == id) else { return };
         run.stage = Stage::Workers(Phase::Drop, vec![false; workers]);
@@ -350,9 +386,15 @@ impl Purges {
             && let Some((request, purge)) = self.waiting.pop_front()
         {
             let (id, purge) = (OrderId(self.number()), Arc::new(purge));
-            let stage = Stage::Workers(Phase::Mark, vec![false; self.workers]);
-            self.running.push(Run { id, request, purge: Arc::clone(&purge), stage });
-            self.actions.push_back(Action::TellWorkers { id, phase: Phase::Mark, purge });
+            let shared = Arc::clone(&purge);
+            let (stage, action) = if self.is_alone {
+                (Stage::Store, Action::TellStore { id, purge })
+            } else {
+                let stage = Stage::Workers(Phase::Mark, vec![false; self.workers]);
+                (stage, Action::TellWorkers { id, phase: Phase::Mark, purge })
+            };
+            self.running.push(Run { id, request, purge: shared, stage });
+            self.actions.push_back(action);
         }
     }
 

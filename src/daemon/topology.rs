@@ -18,7 +18,7 @@
 //! http-N -> store   ToStore    STORE_QUEUE     CountDrop: the body is passed on, not stored
 //! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
 //! control -> store  ToStore    STORE_QUEUE     the sender keeps the rest and tries again: purges
-//!                                              must not be lost; Block for the end
+//!                                              must not be lost; Block a while for the end
 //! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
 //! ```
 //!
@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_ORDERS_MAX, STORE_QUEUE, WORKER_QUEUE};
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
+use crate::time::Duration;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
 use super::settings::{Lookup, Settings};
@@ -303,6 +304,12 @@ impl StoreLine {
         // A store that is gone has no use for orders.
         drop(self.sender.send(message));
     }
+
+    /// The same, but waits no longer than that.
+    fn order_within(&self, patience: Duration, message: ToStore) {
+        // Neither has one that hangs, at the end.
+        drop(self.sender.send_timeout(message, patience));
+    }
 }
 
 /// The store, as control reaches it: clients can cause purges, so a disk that hangs must not keep
@@ -354,10 +361,11 @@ impl StoreOrders {
         !self.outbox.is_empty()
     }
 
-    /// Tells it to end, after all else; waits until there is room for that.
-    pub fn stop(&mut self) {
-        self.outbox.drain(..).for_each(|message| self.line.order(message));
-        self.line.order(ToStore::Stop);
+    /// Tells it to end; waits no longer than that until there is room for it. What found none
+    /// before is for nobody any more.
+    pub fn stop(&mut self, patience: Duration) {
+        self.outbox.clear();
+        self.line.order_within(patience, ToStore::Stop);
     }
 }
 
@@ -449,6 +457,6 @@ mod tests {
         let mut orders = StoreOrders::new(line);
         orders.order(purge(1));
         assert!(!orders.is_behind());
-        orders.stop();
+        orders.stop(Duration::from_secs(1));
     }
 }

@@ -756,6 +756,31 @@ fn a_change_that_came_before_the_order_to_end_is_carried_out() {
 }
 
 #[test]
+fn what_a_client_that_has_left_changed_is_gone_before_the_end() {
+    for workers in [1, 2] {
+        let gate = Arc::new(AtomicBool::new(false));
+        let opened = Arc::clone(&gate);
+        let origin = versions(move |exchange| {
+            exchange.wait(|| opened.load(Ordering::SeqCst));
+            exchange.answer("", "changed");
+        });
+        let mut peer = Setup::of(&origin).methods(&ALL).workers(workers).start();
+        peer.get("/a");
+        peer.await_hit("/a");
+        let client = Pending::send_bytes(peer.address, &request("POST", "/a", "", b"body"));
+        await_true(20, "it to be sent", || origin.count("/a") == 2);
+        client.reset();
+        await_true(20, "it to leave", || peer.metric("peerage_http_connections") == 0.0);
+        peer.begin_stop();
+        peer.await_said("responses in flight");
+        std::thread::sleep(Duration::from_millis(100));
+        gate.store(true, Ordering::SeqCst);
+        assert!(peer.await_end());
+        assert!(!peer.file("a").exists(), "it would be served after the next start");
+    }
+}
+
+#[test]
 fn a_reload_in_the_middle_sends_nothing_twice() {
     let gate = Arc::new(AtomicBool::new(false));
     let opened = Arc::clone(&gate);

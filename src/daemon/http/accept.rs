@@ -199,9 +199,6 @@ impl Worker {
             shared.accepting.is_paused = false;
             shared.accept_all();
         }
-        if shared.is_draining && self.conns.is_empty() {
-            self.say_drained();
-        }
     }
 
     /// The last response is sent: closes, or first reads over what the client still sends, since
@@ -249,16 +246,26 @@ impl Worker {
                 self.close(id);
             }
         }
-        if self.conns.is_empty() {
-            self.say_drained();
+    }
+
+    /// Says so when the last connection is gone, and what clients that have left changed is known
+    /// and invalid; `grace` bounds that. It goes on until it is told to end: others may be waiting
+    /// for what is fetched here.
+    pub(super) fn check_drained(&mut self) {
+        let is_busy = !self.conns.is_empty() || self.shared.fetches.has_changes();
+        if !self.has_drained && self.shared.is_draining && !is_busy {
+            self.has_drained = true;
+            self.control.tell(self.number, FromWorker::Drained);
         }
     }
 
-    /// The last connection is gone. It goes on until it is told to end: others may be waiting for
-    /// what is fetched here.
-    pub(super) fn say_drained(&mut self) {
-        if !std::mem::replace(&mut self.has_drained, true) {
-            self.control.tell(self.number, FromWorker::Drained);
+    /// Ends, now.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+        let purges = self.shared.fetches.last_invalidations();
+        if !purges.is_empty() {
+            self.control.tell(self.number, FromWorker::Invalidate { purges });
         }
+        self.control.tell(self.number, FromWorker::Ended);
     }
 }

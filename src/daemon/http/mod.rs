@@ -111,8 +111,10 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// It serves.
     Ready,
-    /// Its last connection is gone, or it ends, as told.
+    /// Its last connection is gone, as told, and its clients' changes are seen to.
     Drained,
+    /// It ends, as told: nothing of it follows.
+    Ended,
     /// It cannot go on.
     Fatal(String),
     /// It did its part of a purge.
@@ -123,7 +125,7 @@ pub enum FromWorker {
         phase: Phase,
     },
     /// An origin changed what these mean: they are to go, and the worker waits for it
-    /// (`ToWorker::Invalidated`). It says so again only after that.
+    /// (`ToWorker::Invalidated`). It says so again only after that, or when it ends.
     Invalidate {
         /// What is to go.
         purges: Vec<Purge>,
@@ -306,6 +308,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             next_sweep = worker.shared.now.after(Duration::from_millis(SWEEP_MS));
             worker.sweep();
         }
+        worker.check_drained();
     }
     Ok(())
 }
@@ -588,10 +591,7 @@ impl Worker {
                     self.control.tell(self.number, FromWorker::Saw { id, facts });
                 }
                 ToWorker::Drain => self.drain(),
-                ToWorker::Stop => {
-                    self.is_over = true;
-                    self.say_drained();
-                }
+                ToWorker::Stop => self.end(),
             }
         }
         self.shared.counters.table_files.set(self.shared.files.len() as u64);

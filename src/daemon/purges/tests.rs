@@ -125,6 +125,52 @@ fn without_a_store_workers_forget_what_they_keep_in_memory() {
 }
 
 #[test]
+fn once_the_workers_have_ended_the_store_does_what_is_left() {
+    let mut purges = Purges::new(1, true);
+    let one = |count: usize| (0..count).map(|number| key(&format!("/h/{number}"))).collect();
+    purges.begin(Asker::Worker(0), one(PURGES_MAX + 3));
+    let marked = actions(&mut purges);
+    // One is at each stage: marked, at the store, done by the store.
+    for action in &marked[..2] {
+        purges.handle_worker_ack(told(action).0, Phase::Mark, 0);
+    }
+    let stored = told(&actions(&mut purges)[0]).0;
+    purges.handle_store_done(stored, Purged { removed: 1, ..Purged::default() });
+    assert_eq!(told(&actions(&mut purges)[0]), (stored, Some(Phase::Drop)));
+    // Its last words.
+    purges.begin(Asker::Worker(0), one(1));
+    purges.handle_workers_gone();
+    purges.handle_worker_ack(stored, Phase::Drop, 0);
+    let (mut answers, mut tasks) = (Vec::new(), vec![told(&marked[1]).0]);
+    while !purges.is_idle() {
+        while let Some(action) = purges.poll_action() {
+            match action {
+                Action::Answer { outcome, .. } => answers.push(outcome),
+                action => {
+                    assert_eq!(told(&action).1, None, "only the store is told");
+                    tasks.push(told(&action).0);
+                }
+            }
+        }
+        let Some(id) = tasks.pop() else { break };
+        purges.handle_store_done(id, Purged { removed: 1, ..Purged::default() });
+    }
+    let removed = |removed| Outcome::Purged(Purged { removed, ..Purged::default() });
+    answers.sort_by_key(|outcome| *outcome != removed(1));
+    assert_eq!(answers, [removed(1), removed(PURGES_MAX as u64 + 3)]);
+    assert!(purges.is_idle());
+}
+
+#[test]
+fn without_a_store_nothing_is_left_once_the_workers_have_ended() {
+    let mut purges = Purges::new(1, false);
+    purges.begin(Asker::Worker(0), vec![key("/h/a"); PURGES_MAX + 2]);
+    purges.handle_workers_gone();
+    actions(&mut purges);
+    assert!(purges.is_idle());
+}
+
+#[test]
 fn outcomes_have_words() {
     let text = |outcome: Outcome| {
         let mut out = Vec::new();

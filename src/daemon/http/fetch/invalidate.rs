@@ -211,6 +211,17 @@ impl Fetches {
         self.invalidations.poll()
     }
 
+    /// The worker ends: all that control has not heard of.
+    pub fn last_invalidations(&mut self) -> Vec<Purge> {
+        self.invalidations.purges = 0;
+        let left = std::mem::take(&mut self.invalidations.waiting);
+        let purges = left.into_iter().filter_map(|wanted| match wanted {
+            Wanted::Purge(purge) => Some(purge),
+            Wanted::Release(_) => None,
+        });
+        purges.collect()
+    }
+
     /// What control was told is gone.
     pub fn handle_invalidated(&mut self, context: &mut Context<'_>) {
         for key in self.invalidations.handle_done() {

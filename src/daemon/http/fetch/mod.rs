@@ -218,6 +218,12 @@ impl Fetches {
             || self.invalidations.is_due()
     }
 
+    /// Whether an answer is waited for, or held, that may make something invalid.
+    pub fn has_changes(&self) -> bool {
+        let is_open = |fetch: &Fetch| fetch.ask.change.is_some() && fetch.follow.answer().is_none();
+        self.fetches.values().any(is_open)
+    }
+
     /// Bytes of a fetch that waits for that were taken.
     pub fn handle_taken(&mut self) {
         self.has_taken = !self.paused.is_empty() || !self.full.is_empty();
