@@ -230,9 +230,9 @@ pub struct Limits {
     /// to an origin (POST, PUT, PATCH, DELETE), else read and thrown away. Default 1 MiB; 0 to
     /// 1 GiB; live.
     pub body_bytes_max: u64,
-    /// Bytes of all bodies that each worker keeps for origins at once; more is answered 503. At
-    /// least `body_bytes_max` where a host has such a method. Default 64 MiB; 64 KiB (one body of
-    /// a form) to 64 GiB; live.
+    /// Bytes of all bodies that each worker keeps for origins at once, where a length that is
+    /// announced counts from the beginning; more is answered 503. At least `body_bytes_max` where
+    /// a host has such a method. Default 64 MiB; 64 KiB (one body of a form) to 64 GiB; live.
     pub body_memory_bytes_max: u64,
     /// How long an idle connection is kept. Default 1 min; 1 s to 1 h; live.
     pub idle_timeout: Duration,

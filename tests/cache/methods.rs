@@ -280,6 +280,26 @@ fn the_memory_for_bodies_is_bounded_and_given_back() {
 }
 
 #[test]
+fn a_body_that_was_let_begin_is_not_refused_in_the_middle() {
+    const MEMORY: usize = 128 << 10;
+    let origin = echo();
+    let limits = format!("[limits]\nbody_bytes_max = {MEMORY}\nbody_memory_bytes_max = {MEMORY}\n");
+    let peer = Setup::of(&origin).methods(&ALL).server(&limits).start();
+    let form = request("POST", "/a", "", &pattern(100_000, 1));
+    let (begun, rest) = form.split_at(10_000);
+    let mut slow = Pending::send_bytes(peer.address, begun);
+    let memory = || peer.metric("peerage_http_body_memory_bytes");
+    await_true(20, "it to be here", || memory() > 0.0);
+    // Who does not say how long he will be has what is left.
+    let all = chunked("POST", "/a", &pattern(60_000, 2), 30_000);
+    let other = Pending::send_bytes(peer.address, &all[..all.len() - 20]);
+    assert_eq!(other.finish().status, 503);
+    slow.more(rest);
+    assert_eq!(slow.next().body.len(), 100_000);
+    await_true(20, "it to be gone", || memory() == 0.0);
+}
+
+#[test]
 fn a_body_is_kept_no_longer_than_it_may_be_sent_again() {
     for method in ALL {
         let step = Arc::new(AtomicUsize::new(0));

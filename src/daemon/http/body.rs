@@ -4,7 +4,8 @@
 //! Input: the bytes of a body as they come.   Output: shared bytes, to be sent once or twice.
 //! Owns: the memory of all such bodies of a worker, bounded by `limits.body_memory_bytes_max`.
 //! Thread: one worker.
-//! Invariants: what a body may take is counted before it is taken, and given back with the body.
+//! Invariants: what a body may take is counted before it is taken, where its length is announced
+//! before its first byte, and given back with the body.
 //! Not here: where a body ends, and how long one may be (`http::Conn`).
 
 use std::cell::Cell;
@@ -42,6 +43,8 @@ impl Drop for Share {
 #[derive(Debug)]
 pub struct Body {
     bytes: Vec<u8>,
+    /// How many bytes are counted beforehand.
+    announced: usize,
     share: Share,
 }
 
@@ -57,10 +60,18 @@ pub struct WholeBody {
 const FIRST_BYTES: usize = 1024;
 
 impl BodyMemory {
-    /// A body without any bytes yet.
+    /// A body without any bytes yet, of which `announced` will come: these have their place, so that
+    /// it is not refused in the middle. `None` where all bodies together would take more than
+    /// `memory_max` bytes.
     #[must_use]
-    pub fn begin(&self) -> Body {
-        Body { bytes: Vec::new(), share: Share { memory: self.clone(), bytes: 0 } }
+    pub fn begin(&self, announced: u64, memory_max: u64) -> Option<Body> {
+        if wide(self.bytes()).saturating_add(announced) > memory_max {
+            return None;
+        }
+        let announced = usize::try_from(announced).ok()?;
+        let mut share = Share { memory: self.clone(), bytes: 0 };
+        share.set(announced);
+        Some(Body { bytes: Vec::new(), announced, share })
     }
 
     /// What they take together, in bytes.
@@ -78,12 +89,18 @@ impl Body {
         let needed = self.bytes.len() + data.len();
         if needed > self.bytes.capacity() {
             let others = self.share.memory.bytes() - self.share.bytes;
-            let fits = |capacity: &usize| wide(others + capacity) <= memory_max;
-            // Doubled, so that it is copied seldom; where memory is short, as much as it needs.
-            let doubled = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
+            let fits = |capacity: &usize| {
+                *capacity <= self.announced || wide(others + capacity) <= memory_max
+            };
+            // Doubled, so that it is copied seldom; where memory is short, as much as it needs. What
+            // was announced is there, and more of it does not come.
+            let mut doubled = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
+            if needed <= self.announced {
+                doubled = doubled.min(self.announced);
+            }
             let Some(capacity) = [doubled, needed].into_iter().find(fits) else { return false };
             self.bytes.reserve_exact(capacity - self.bytes.len());
-            self.share.set(self.bytes.capacity());
+            self.share.set(self.bytes.capacity().max(self.announced));
         }
         self.bytes.extend_from_slice(data);
         true
@@ -114,12 +131,39 @@ impl WholeBody {
 mod tests {
     use super::*;
 
+    fn begin(memory: &BodyMemory, announced: u64) -> Body {
+        memory.begin(announced, 10_000).unwrap()
+    }
+
+    #[test]
+    fn what_is_announced_has_its_place() {
+        let memory = BodyMemory::default();
+        let mut first = begin(&memory, 6_000);
+        assert_eq!(memory.bytes(), 6_000);
+        assert!(memory.begin(4_001, 10_000).is_none() && memory.begin(u64::MAX, 10_000).is_none());
+        let mut second = begin(&memory, 0);
+        assert!(second.push(&[b'y'; 4_000], 10_000));
+        assert!(!second.push(b"y", 10_000));
+        for count in 1..=6 {
+            assert!(first.push(&[b'x'; 1_000], 10_000), "its place is taken after {count} parts");
+            assert_eq!(memory.bytes(), 10_000);
+        }
+        let whole = first.end();
+        assert_eq!((whole.bytes().len(), memory.bytes()), (6_000, 10_000));
+        drop((whole, second));
+        // Given back as well where it does not come; a lower limit does not matter to it.
+        let mut third = begin(&memory, 6_000);
+        assert!(third.push(b"z", 100));
+        drop(third);
+        assert_eq!(memory.bytes(), 0);
+    }
+
     #[test]
     fn memory_is_bounded_and_given_back() {
         let memory = BodyMemory::default();
-        let mut first = memory.begin();
+        let mut first = begin(&memory, 0);
         assert!(first.push(&[b'x'; 5000], 10_000));
-        let mut second = memory.begin();
+        let mut second = begin(&memory, 0);
         assert!(!second.push(&[b'y'; 5001], 10_000));
         assert!(second.push(&[b'y'; 4000], 10_000));
         // Twice its size does not fit, what it needs does.
@@ -136,7 +180,7 @@ mod tests {
     #[test]
     fn a_body_without_bytes_takes_nothing() {
         let memory = BodyMemory::default();
-        let whole = memory.begin().end();
+        let whole = begin(&memory, 0).end();
         assert_eq!((whole.bytes().len(), memory.bytes()), (0, 0));
     }
 }

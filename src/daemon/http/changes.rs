@@ -19,7 +19,6 @@ use crate::http::hosts::HostName;
 use crate::http::origin::Conditions;
 use crate::http::{Framing, Method, Request, Status, target};
 use crate::limits::KEY_BYTES_MAX;
-use crate::stdx::num::wide;
 use crate::stdx::slab::Key;
 use crate::sys::outgoing::Outgoing;
 
@@ -46,20 +45,19 @@ impl Shared {
             Framing::Length(length) => length,
             Framing::None | Framing::Chunked => 0,
         };
-        let needed = wide(self.bodies.bytes()).saturating_add(announced);
-        if needed > self.settings.body_memory_bytes_max {
+        let Some(body) = self.bodies.begin(announced, self.settings.body_memory_bytes_max) else {
             self.counters.bodies_refused.add(1);
             return false;
-        }
+        };
         conn.http.keep_body();
-        conn.body = Some(Box::new(self.bodies.begin()));
+        conn.body = Some(Box::new(body));
         true
     }
 
     /// Takes bytes of a body. Returns false where there is no memory for them.
     pub(super) fn take_body(&self, conn: &mut Connection, data: &[u8]) -> bool {
-        let body = conn.body.get_or_insert_with(|| Box::new(self.bodies.begin()));
-        let is_taken = body.push(data, self.settings.body_memory_bytes_max);
+        let memory_max = self.settings.body_memory_bytes_max;
+        let is_taken = conn.body.as_mut().is_some_and(|body| body.push(data, memory_max));
         if !is_taken {
             self.counters.bodies_refused.add(1);
         }
