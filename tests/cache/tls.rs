@@ -139,9 +139,12 @@ fn bodies_go_to_it_whole() {
         let body = exchange.body();
         exchange.answer("", body);
     });
-    let setup = Setup::of(&origin).methods(&["POST", "PUT"]);
+    let limits = "[limits]\nbody_bytes_max = \"32 MiB\"";
+    let setup = Setup::of(&origin).methods(&["POST", "PUT"]).server(limits);
     let peer = start_as(setup, &trusted, "");
-    for len in [0, 1, 16_384, 16_385, 1 << 20] {
+    // A record, a piece that is sealed at once, many of them.
+    let lens = [0, 1, 16_384, 16_385, 256 << 10, (256 << 10) + 1, 512 << 10, 1 << 20, 24 << 20];
+    for len in lens {
         for method in ["POST", "PUT", "PUT"] {
             let head =
                 format!("{method} /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: {len}\r\n\r\n");
@@ -151,7 +154,34 @@ fn bodies_go_to_it_whole() {
             assert!(reply.status == 200 && reply.body == body, "{method} {len}: {}", reply.head);
         }
     }
-    assert_eq!(origin.total(), 15);
+    // A POST is sent on a new one.
+    assert_eq!((origin.total(), origin.connections()), (3 * lens.len(), lens.len()));
+    await_true(20, "them to be gone", || peer.metric("peerage_http_body_memory_bytes") == 0.0);
+}
+
+#[test]
+fn an_answer_to_a_part_of_a_body_is_passed_on() {
+    let trusted = authority("trusted");
+    let origin = origin(config(&trusted, "a.example", 2099), true, |exchange| {
+        if exchange.number == 1 {
+            // Whoever sent on would take what is left of the body for a request.
+            exchange.answer_with(413, "", "too much");
+        }
+        let body = exchange.body();
+        exchange.answer("", body.len().to_string());
+    });
+    let limits = "[limits]\nbody_bytes_max = \"32 MiB\"";
+    let one = "connections_max = 1";
+    let setup = Setup::of(&origin).methods(&["POST"]).server(limits).origin(one);
+    let peer = start_as(setup, &trusted, "");
+    let len = 24 << 20;
+    let head = format!("POST /a HTTP/1.1\r\nHost: a.example\r\nContent-Length: {len}\r\n\r\n");
+    let sent = [head.as_bytes(), &pattern(len, 5)].concat();
+    let reply = Pending::send_bytes(peer.address, &sent).finish();
+    assert_eq!((reply.status, reply.text()), (413, "too much".to_owned()));
+    let reply = Pending::send_bytes(peer.address, &sent).finish();
+    assert_eq!((reply.status, reply.text()), (200, len.to_string()));
+    assert_eq!(origin.connections(), 2);
 }
 
 #[test]

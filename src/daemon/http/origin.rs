@@ -14,8 +14,8 @@ use crate::http::origin::pool::{Action, AddressId, ConnId, Outcome, Pool, Refusa
 use crate::http::origin::{self, Close, Closed, Error, Stage, Step};
 use crate::http::request::header_space;
 use crate::limits::{
-    ORIGIN_BUFFER_BYTES, ORIGIN_BUFFER_BYTES_LARGE, ORIGIN_HEAD_BYTES_MAX, ORIGIN_SOCKETS_MAX,
-    ORIGIN_SPARE_SENDS_MAX, ORIGIN_SPARES_MAX,
+    ORIGIN_BUFFER_BYTES, ORIGIN_BUFFER_BYTES_LARGE, ORIGIN_HEAD_BYTES_MAX, ORIGIN_SEAL_BYTES,
+    ORIGIN_SOCKETS_MAX, ORIGIN_SPARE_SENDS_MAX, ORIGIN_SPARES_MAX,
 };
 use crate::stdx::bytes::{Bytes, Spares};
 use crate::stdx::slab::{Key, Slab};
@@ -70,6 +70,8 @@ struct Conn {
     is_sending: bool,
     /// To be sent after that.
     unsent: Vec<u8>,
+    /// The rest of a body, to be sealed when what was sealed before is sent.
+    unsealed: Option<Bytes>,
     /// The body of its request is still kept.
     has_body: bool,
     /// A send failed: what may still come is an answer that was sent before that.
@@ -78,6 +80,21 @@ struct Conn {
     is_paused: bool,
     /// Body bytes still to come, where that is known: a large body gets large buffers.
     left: u64,
+}
+
+impl Conn {
+    /// Seals a piece of the body, if there is more: the whole of a long one would hold up the
+    /// worker, and its ciphertext is memory that nobody counts.
+    fn seal(&mut self) -> Result<(), tls::TlsError> {
+        let (Some(session), Some(rest)) = (&mut self.tls, self.unsealed.take()) else {
+            return Ok(());
+        };
+        let count = rest.len().min(ORIGIN_SEAL_BYTES);
+        if count < rest.len() {
+            self.unsealed = Some(rest.part(count..rest.len()));
+        }
+        session.send(&rest[..count])
+    }
 }
 
 struct Request {
@@ -300,6 +317,7 @@ impl Origins {
             is_filling: false,
             is_sending: false,
             unsent: Vec::new(),
+            unsealed: None,
             has_body: false,
             is_broken: false,
             is_paused: false,
@@ -404,8 +422,8 @@ impl Origins {
         conn.has_body = body.is_some();
         if let Some(session) = &mut conn.tls {
             let sealed = session.send(&asked.message.head);
-            let sealed = sealed.and_then(|()| body.map_or(Ok(()), |body| session.send(&body)));
-            if let Err(error) = sealed {
+            conn.unsealed = body;
+            if let Err(error) = sealed.and_then(|()| conn.seal()) {
                 log::warn!("a request to an origin could not be sealed: {error}");
                 self.fail(tag, Error::EarlyClose(Stage::FirstByte), now, ring);
                 return;
@@ -501,15 +519,29 @@ impl Origins {
         self.keep(outgoing);
         if !unsent.is_empty() {
             self.write(tag, &unsent, ring);
+        } else if self.conns.find(tag).is_some_and(|conn| conn.unsealed.is_some()) {
+            self.seal_on(tag, now, ring);
         }
         self.release_body(tag);
+    }
+
+    /// What was sealed is sent: the next piece of the body follows.
+    fn seal_on(&mut self, tag: Key, now: Instant, ring: &mut Ring) {
+        let Some(conn) = self.conns.find_mut(tag) else { return };
+        match conn.seal() {
+            Ok(()) => self.flush_tls(tag, ring),
+            Err(error) => {
+                log::warn!("a request to an origin could not be sealed: {error}");
+                self.handle_close(tag, Close::Broken, now, ring);
+            }
+        }
     }
 
     /// Lets go of a body that is sent and will not be sent again (`http::origin::pool`): the
     /// answer may take long, and others wait for the memory.
     fn release_body(&mut self, tag: Key) {
         let Some(conn) = self.conns.find_mut(tag) else { return };
-        let is_sent = !conn.is_sending && conn.unsent.is_empty();
+        let is_sent = !conn.is_sending && conn.unsent.is_empty() && conn.unsealed.is_none();
         if !conn.has_body || !is_sent {
             return;
         }
@@ -695,8 +727,8 @@ impl Origins {
         let Some(conn) = self.conns.find_mut(tag) else { return };
         conn.is_paused = false;
         // An answer that came before its request was sent to the end says nothing of the rest.
-        let is_all_sent = !conn.is_sending && conn.unsent.is_empty() && !conn.is_broken;
-        let keeps = conn.http.is_reusable() && is_all_sent;
+        let is_sent = !conn.is_sending && conn.unsent.is_empty() && conn.unsealed.is_none();
+        let keeps = conn.http.is_reusable() && is_sent && !conn.is_broken;
         let outcome = if keeps { Outcome::Kept } else { Outcome::Closed };
         let (origin, id) = (conn.origin, conn.id);
         if let Some(origin) = self.origins.find_mut(origin) {
