@@ -173,8 +173,8 @@ const _: () = assert!(2 * PURGES_MAX < WORKER_QUEUE / 8, "purges leave the queue
 pub const INVALIDATION_BATCH: usize = 256;
 
 /// Purges that wait in a worker for control to do those before, for what its clients' requests
-/// changed: a second of them at 4,000 a second, or a disk that hangs. Beyond: equal ones become one,
-/// then all of a host its directory, then all of them everything.
+/// changed: a second of them at 4,000 a second, or a disk that hangs. Beyond: equal ones become
+/// one, then all of a host its directory, then all of them everything.
 pub const INVALIDATIONS_WAITING_MAX: usize = 4096;
 const _: () = assert!(INVALIDATIONS_WAITING_MAX > INVALIDATION_BATCH, "a batch may wait");
 

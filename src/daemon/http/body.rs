@@ -60,9 +60,9 @@ pub struct WholeBody {
 const FIRST_BYTES: usize = 1024;
 
 impl BodyMemory {
-    /// A body without any bytes yet, of which `announced` will come: these have their place, so that
-    /// it is not refused in the middle. `None` where all bodies together would take more than
-    /// `memory_max` bytes.
+    /// A body without any bytes yet, of which `announced` will come: these have their place, so
+    /// that it is not refused in the middle. `None` where all bodies together would take more
+    /// than `memory_max` bytes.
     #[must_use]
     pub fn begin(&self, announced: u64, memory_max: u64) -> Option<Body> {
         if wide(self.bytes()).saturating_add(announced) > memory_max {
@@ -92,8 +92,8 @@ impl Body {
             let fits = |capacity: &usize| {
                 *capacity <= self.announced || wide(others + capacity) <= memory_max
             };
-            // Doubled, so that it is copied seldom; where memory is short, as much as it needs. What
-            // was announced is there, and more of it does not come.
+            // Doubled, so that it is copied seldom; where memory is short, as much as it needs.
+            // What was announced is there, and more of it does not come.
             let mut doubled = needed.max(2 * self.bytes.capacity()).max(FIRST_BYTES);
             if needed <= self.announced {
                 doubled = doubled.min(self.announced);
