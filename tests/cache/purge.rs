@@ -249,9 +249,10 @@ fn what_was_asked_for_lately_stays_and_the_rest_goes() {
     // Until it is over: it goes on for a moment below the mark where it begins.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!((stored(&peer, &liked), stored(&peer, &new)), (20, 40));
-    // 97 fit, or 88 where the head takes a block of its own; and no more go than have to.
+    // 100 fit below 98 % of the bound, 97 below 95 %, where it ends; some fewer where a file system
+    // takes a block more for each.
     let gone = 50 - stored(&peer, &left);
-    assert!((12..=30).contains(&gone), "{gone} of those that nobody asked for are gone");
+    assert!((10..=30).contains(&gone), "{gone} of those that nobody asked for are gone");
     let metrics = peer.metrics();
     assert_eq!(metrics["peerage_store_evictions_total"], gone as f64);
     assert!(metrics["peerage_store_evicted_bytes_total"] >= (gone * BODY) as f64);

@@ -217,6 +217,9 @@ impl From<DiskError> for NotStored {
     }
 }
 
+/// A longer head takes a block of its own: what ext4's inodes of 256 bytes have room for.
+const HEAD_BESIDE_INODE_BYTES_MAX: usize = 64;
+
 /// Too many open files, of the system and of the process (errno(3), all Linux platforms).
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
@@ -546,9 +549,8 @@ impl<D: Disk> Store<D> {
             Err(DiskError::Full) if self.has_room() => return Err(NotStored::HeadTooLong),
             result => result?,
         }
-        // Where the file system keeps the head apart, it takes a block of its own.
         let blocks = u32::try_from(open.written.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX);
-        let blocks = blocks.saturating_add(1);
+        let blocks = blocks.saturating_add((open.head.len() > HEAD_BESIDE_INODE_BYTES_MAX).into());
         // Closed before it has its name: to who watches it comes whole, in one event.
         drop(open.file);
         let name = self.place(&open.temporary, &open.name)?;

@@ -84,6 +84,18 @@ fn a_body_in_one_message_is_stored_with_its_head() {
 }
 
 #[test]
+fn a_head_counts_where_it_takes_a_block() {
+    let mut store = store(MemoryDisk::new());
+    let mut blocks = 0;
+    for (name, len, more) in [("/h/none", 0, 1), ("/h/short", 64, 1), ("/h/long", 65, 2)] {
+        let put = Put { head: vec![b'x'; len].into(), ..put(name, "body") };
+        assert_eq!(outcome(&mut store, put).as_deref(), Ok(name));
+        blocks += more;
+        assert_eq!(store.inventory().blocks(), blocks, "{name}");
+    }
+}
+
+#[test]
 fn a_body_in_pieces_is_told_as_it_is_written() {
     let mut store = store(MemoryDisk::new());
     store.handle_put(Put { length: None, is_last: false, ..put("/h/a", "one") });
