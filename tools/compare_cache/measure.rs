@@ -206,8 +206,8 @@ impl Bench<'_> {
         }
     }
 
-    /// Has the memory there that new files will take: a virtual machine gives back what is free, and
-    /// to get it again costs more than to write to it, of a miss up to a half.
+    /// Has the memory there that new files will take: a virtual machine gives back what is free,
+    /// and to get it again costs more than to write to it, of a miss up to a half.
     fn touch_memory(&self) -> Result<()> {
         const MIB: usize = 1 << 20;
         let path = self.workspace.join("memory");
