@@ -59,11 +59,11 @@ impl Cache {
         match &self.question {
             Question::Path { url, config } => {
                 let config = config.as_deref().map(config::load).transpose()?;
-                println!("{}", path_of(url, config.as_ref())?.display());
+                super::say(path_of(url, config.as_ref())?.display())?;
             }
             Question::Url { file, config } => {
                 let config = config.as_deref().map(config::load).transpose()?;
-                println!("{}", url_of(file, config.as_ref())?);
+                super::say(url_of(file, config.as_ref())?)?;
             }
             Question::Why { url, daemon } => {
                 daemon.connect()?.ask_briefly(&Command::Why(url.clone()))?;

@@ -22,7 +22,7 @@ impl Check {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let config = config::load(&self.config)?;
         if self.print {
-            print!("{}", config::print(&config));
+            super::say(config::print(&config).trim_end_matches('\n'))?;
         }
         let problems = config::check_environment(&config);
         if !problems.is_empty() {
@@ -30,7 +30,7 @@ impl Check {
             anyhow::bail!("{}", lines.join("\n"));
         }
         if !self.print {
-            println!("{}: good", self.config.display());
+            super::say(format_args!("{}: good", self.config.display()))?;
         }
         Ok(())
     }

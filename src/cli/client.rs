@@ -97,10 +97,10 @@ impl Connection {
                 bail!("{shown}: the daemon closed the connection before it answered");
             }
             match parse_answer_line(text.trim_end_matches('\n')) {
-                Line::Text(text) => println!("{text}"),
+                Line::Text(text) => super::say(text)?,
                 Line::Ok("") => return Ok(()),
                 Line::Ok(words) => {
-                    println!("{words}");
+                    super::say(words)?;
                     return Ok(());
                 }
                 Line::Error(reason) => bail!("{reason}"),

@@ -2,7 +2,6 @@
 //!
 //! Thread: main.
 //! Not here: what the daemon does (`daemon`).
-#![expect(clippy::print_stdout, reason = "a command's answer goes to standard output")]
 
 pub mod cache;
 pub mod check;
@@ -11,6 +10,9 @@ pub mod purge;
 pub mod run;
 pub mod serve;
 pub mod status;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
 
 use clap::{Parser, Subcommand};
 
@@ -50,5 +52,16 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Cache(cache) => cache.run(),
         Command::Purge(purge) => purge.run(),
         Command::Status(status) => status.run(),
+    }
+}
+
+/// Prints a line of a command's answer. Who has closed the other end (`peerage status | head`) has
+/// what was wanted, and the command goes on to its end.
+fn say(line: impl Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::anyhow!("standard output: {error}"))
+        }
+        _ => Ok(()),
     }
 }

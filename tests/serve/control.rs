@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::harness::{Daemon, PURGE_TOKEN, start, start_at};
@@ -73,6 +73,13 @@ fn the_commands_speak_for_the_daemon() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(error.contains(words), "{args:?}: {error}");
     }
+    // Who reads no more is no reason to fail.
+    let mut status = Command::new(env!("CARGO_BIN_EXE_peerage"));
+    let status = status.args(["status", "-s", socket]).stdout(Stdio::piped());
+    let mut child = status.stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let output = peerage(&["cache", "why", "-s", socket, "http://a.example/x.txt"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.starts_with("name /a.example/x.txt\n"), "{text}");
