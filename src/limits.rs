@@ -273,7 +273,9 @@ pub const STORE_ORDERS_MAX: usize = PURGES_MAX + PURGE_REQUESTS_MAX + 1;
 /// Messages that wait for the store before a worker lets it have the core, where they share one:
 /// what has just been received is written while it is in the processor's cache, and the buffers are
 /// there for the next. Nobody waits where the store has a core of its own, or waits for the disk.
-pub const STORE_BEHIND_MAX: usize = 64;
+/// Few enough that so many small bodies and the receives of as many connections fit in a second
+/// level of 1 MiB, many enough that changing threads costs next to nothing for each.
+pub const STORE_BEHIND_MAX: usize = 16;
 
 /// How often a new file is tried to be put in its place while others change what is there. Each try
 /// answers one change: parents made, a directory found, a stored file replaced. Beyond: not stored.

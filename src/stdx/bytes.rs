@@ -71,8 +71,11 @@ impl fmt::Debug for Bytes {
 /// neither the allocator nor the kernel.
 #[derive(Debug)]
 pub struct Spares {
-    /// Oldest first: others are likely to be done with it.
-    kept: VecDeque<Arc<Vec<u8>>>,
+    /// What others may have a part of, oldest first: they are likely to be done with it.
+    shared: VecDeque<Arc<Vec<u8>>>,
+    /// What nobody has a part of. The last is taken first: of all, it is the likeliest to be in the
+    /// processor's cache.
+    free: Vec<Vec<u8>>,
     count_max: usize,
     bytes: usize,
 }
@@ -82,27 +85,36 @@ impl Spares {
     /// is freed with its last part.
     #[must_use]
     pub const fn new(count_max: usize, bytes: usize) -> Self {
-        Self { kept: VecDeque::new(), count_max, bytes }
+        Self { shared: VecDeque::new(), free: Vec::new(), count_max, bytes }
     }
 
-    /// Empty memory of that capacity: the oldest, if nobody has a part of it, or new.
+    /// Empty memory of that capacity: what was let go of last, as far as that is known, or new.
     #[must_use]
     pub fn take(&mut self) -> Vec<u8> {
-        match self.kept.pop_front().map(Arc::try_unwrap) {
-            Some(Ok(mut memory)) => {
-                memory.clear();
-                return memory;
+        while let Some(memory) = self.shared.pop_front() {
+            match Arc::try_unwrap(memory) {
+                Ok(memory) => self.free.push(memory),
+                // Kept by somebody slow: the others have their turn first.
+                Err(memory) if self.free.is_empty() => {
+                    self.shared.push_back(memory);
+                    break;
+                }
+                Err(memory) => {
+                    self.shared.push_front(memory);
+                    break;
+                }
             }
-            // Kept by somebody slow: the others have their turn first.
-            Some(Err(memory)) => self.kept.push_back(memory),
-            None => {}
         }
-        Vec::with_capacity(self.bytes)
+        let Some(mut memory) = self.free.pop() else { return Vec::with_capacity(self.bytes) };
+        memory.clear();
+        memory
     }
 
     /// Takes memory back that was not shared.
     pub fn give(&mut self, memory: Vec<u8>) {
-        drop(self.share(memory));
+        if memory.capacity() == self.bytes && self.count() < self.count_max {
+            self.free.push(memory);
+        }
     }
 
     /// Shares `memory`, and keeps it for later if it has the capacity.
@@ -110,17 +122,25 @@ impl Spares {
     pub fn share(&mut self, memory: Vec<u8>) -> Arc<Vec<u8>> {
         let memory = Arc::new(memory);
         if memory.capacity() == self.bytes {
-            if self.kept.len() == self.count_max {
-                self.kept.pop_front();
+            if self.count() == self.count_max {
+                match self.free.pop() {
+                    Some(memory) => drop(memory),
+                    None => drop(self.shared.pop_front()),
+                }
             }
-            self.kept.push_back(Arc::clone(&memory));
+            self.shared.push_back(Arc::clone(&memory));
         }
         memory
     }
 
     /// Frees all that is kept, once nobody has a part of it.
     pub fn clear(&mut self) {
-        self.kept = VecDeque::new();
+        self.shared = VecDeque::new();
+        self.free = Vec::new();
+    }
+
+    fn count(&self) -> usize {
+        self.shared.len() + self.free.len()
     }
 }
 
@@ -142,6 +162,24 @@ mod tests {
         assert_eq!(&kept[..], b"ir");
         let again = spares.take();
         assert_eq!((again.as_ptr(), again.len(), again.capacity()), (address, 0, 64));
+    }
+
+    #[test]
+    fn what_was_let_go_of_last_is_taken_first() {
+        let mut spares = Spares::new(2, 64);
+        let (a, b) = (spares.take(), spares.take());
+        let (a_at, b_at) = (a.as_ptr_range().start, b.as_ptr_range().start);
+        drop(spares.share(a));
+        drop(spares.share(b));
+        let again = spares.take();
+        assert_eq!(again.as_ptr_range().start, b_at);
+        spares.give(again);
+        assert_eq!(spares.take().as_ptr_range().start, b_at, "not shared since");
+        assert_eq!(spares.take().as_ptr_range().start, a_at);
+        for _ in 0..3 {
+            spares.give(Vec::with_capacity(64));
+        }
+        assert_eq!(spares.count(), 2, "no more than was asked for");
     }
 
     #[test]
