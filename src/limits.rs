@@ -303,6 +303,13 @@ pub const ORIGIN_SEAL_BYTES: usize = 256 * 1024;
 /// answers as wait for the store while it writes. Beyond: the allocator's business.
 pub const ORIGIN_SPARES_MAX: usize = 256;
 
+/// Buffers of `ORIGIN_BUFFER_BYTES` that a worker lends to the kernel for what origins send; a
+/// power of two (the kernel's rule). As many as answers begin at about the same time: they come
+/// round in turn, so that more would only be further away from the processor. Beyond: the receive
+/// is done again with a buffer of its own.
+pub const ORIGIN_LENT: u16 = 16;
+const _: () = assert!(ORIGIN_LENT.is_power_of_two());
+
 /// Gathered sends that a worker keeps to ask origins with again. Beyond: the allocator's business.
 pub const ORIGIN_SPARE_SENDS_MAX: usize = 64;
 

@@ -1,13 +1,13 @@
-//! The ring of receive buffers that a worker shares with the kernel (Linux 5.19,
-//! `io_uring_buf_reg`).
+//! The rings of receive buffers that a worker shares with the kernel (Linux 5.19,
+//! `io_uring_buf_reg`), and those for requests.
 //!
 //! Owns: `RECV_BUFFERS` buffers of `RECV_BUFFER_BYTES`.   Thread: one worker.
 //! Invariants: a buffer is either the kernel's (listed, not yet completed) or ours (a `Buffer`
 //! value exists for it), never both; a `Buffer` cannot be copied, so it is given back once.
-//! Not here: receiving (`sys::uring`).
+//! Not here: receiving (`sys::uring`), buffers that are kept (`sys::lent`).
 //!
 //! ```text
-//! list, page-aligned: RECV_BUFFERS entries of 16 bytes, native byte order
+//! list, page-aligned: entries of 16 bytes, native byte order
 //! 0        8      12     14     16
 //! | address | len  | id   | tail |   tail (of entry 0 only): how many entries were ever listed
 //! ```
@@ -23,10 +23,8 @@ use memmap2::MmapMut;
 
 use crate::limits::{RECV_BUFFER_BYTES, RECV_BUFFERS};
 
-/// The only group of buffers a worker has.
+/// The group of these buffers.
 pub(super) const GROUP: u16 = 0;
-
-const MASK: u16 = RECV_BUFFERS - 1;
 
 /// A filled buffer that the kernel handed out.
 #[derive(Debug)]
@@ -49,9 +47,8 @@ impl Buffer {
 /// The kernel may fill a buffer at any time until its ring is gone, which happens after this
 /// process let go of it: so the memory is never given back. A worker has one set for its life.
 pub struct Buffers {
-    list: ManuallyDrop<MmapMut>,
+    list: List,
     memory: ManuallyDrop<MmapMut>,
-    tail: u16,
 }
 
 impl Buffers {
@@ -60,14 +57,13 @@ impl Buffers {
     /// # Errors
     /// Those of mmap(2).
     pub fn new() -> io::Result<Self> {
-        let entries = usize::from(RECV_BUFFERS);
-        let list = ManuallyDrop::new(MmapMut::map_anon(entries * size_of::<BufRingEntry>())?);
-        let memory = ManuallyDrop::new(MmapMut::map_anon(entries * RECV_BUFFER_BYTES)?);
-        let mut buffers = Self { list, memory, tail: 0 };
+        let memory = MmapMut::map_anon(usize::from(RECV_BUFFERS) * RECV_BUFFER_BYTES)?;
+        let list = List::new(RECV_BUFFERS)?;
+        let mut buffers = Self { list, memory: ManuallyDrop::new(memory) };
         for id in 0..RECV_BUFFERS {
             buffers.list_buffer(id);
         }
-        buffers.publish();
+        buffers.list.publish();
         Ok(buffers)
     }
 
@@ -82,31 +78,68 @@ impl Buffers {
     #[expect(clippy::needless_pass_by_value, reason = "it must not be used afterwards")]
     pub fn give_back(&mut self, buffer: Buffer) {
         self.list_buffer(buffer.id);
-        self.publish();
+        self.list.publish();
     }
 
-    /// Where the list begins.
-    pub(super) fn address(&self) -> u64 {
-        self.list.as_ptr() as u64
+    /// The list, to be registered.
+    pub(super) const fn list(&self) -> &List {
+        &self.list
     }
 
     fn list_buffer(&mut self, id: u16) {
-        let offset = usize::from(id) * RECV_BUFFER_BYTES;
-        // SAFETY: `id` is below RECV_BUFFERS, so the offset is within `memory`.
-        let address = unsafe { self.memory.as_mut_ptr().add(offset) } as u64;
-        let at = usize::from(self.tail & MASK);
-        // SAFETY: `list` is page-aligned, holds RECV_BUFFERS entries, and `at` is below that. The
+        let start = usize::from(id) * RECV_BUFFER_BYTES;
+        let buffer = &mut self.memory[start..start + RECV_BUFFER_BYTES];
+        self.list.add(buffer.as_mut_ptr(), RECV_BUFFER_BYTES, id);
+    }
+}
+
+/// Where the kernel finds buffers that it may fill. Its memory is never given back: the kernel may
+/// look at it until its ring is gone.
+pub(super) struct List {
+    memory: ManuallyDrop<MmapMut>,
+    /// How many there is room for; a power of two.
+    count: u16,
+    tail: u16,
+}
+
+impl List {
+    /// An empty list with room for `count` buffers.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub(super) fn new(count: u16) -> io::Result<Self> {
+        assert!(count.is_power_of_two(), "the kernel's rule");
+        let memory = MmapMut::map_anon(usize::from(count) * size_of::<BufRingEntry>())?;
+        Ok(Self { memory: ManuallyDrop::new(memory), count, tail: 0 })
+    }
+
+    /// Where it begins; page-aligned.
+    pub(super) fn address(&self) -> u64 {
+        self.memory.as_ptr() as u64
+    }
+
+    /// How many buffers there is room for.
+    pub(super) const fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Adds a buffer; the kernel sees it once `publish` was called. No more than there is room for
+    /// may be with the kernel at a time.
+    pub(super) fn add(&mut self, buffer: *mut u8, len: usize, id: u16) {
+        let at = usize::from(self.tail & (self.count - 1));
+        // SAFETY: `memory` is page-aligned, holds `count` entries, and `at` is below that. The
         // kernel reads an entry only after the tail has passed it, which `publish` does later. The
         // setters below leave the tail, which lies in the reserved field of entry 0, alone.
-        let entry = unsafe { &mut *self.list.as_mut_ptr().cast::<BufRingEntry>().add(at) };
-        entry.set_addr(address);
-        entry.set_len(u32::try_from(RECV_BUFFER_BYTES).expect("a buffer has a few KiB"));
+        let entry = unsafe { &mut *self.memory.as_mut_ptr().cast::<BufRingEntry>().add(at) };
+        entry.set_addr(buffer as u64);
+        entry.set_len(u32::try_from(len).expect("a buffer has some KiB"));
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
     }
 
-    fn publish(&mut self) {
-        let first = self.list.as_ptr().cast::<BufRingEntry>();
+    /// Lets the kernel have what was added.
+    pub(super) fn publish(&mut self) {
+        let first = self.memory.as_ptr().cast::<BufRingEntry>();
         // SAFETY: `first` is the address of entry 0 of the list, as `tail` asks for; the field is
         // two-byte aligned within it, and only this thread writes it.
         let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut()) };

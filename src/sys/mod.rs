@@ -10,6 +10,7 @@ pub mod clock;
 pub mod disk;
 pub mod event;
 pub mod hot;
+mod lent;
 pub mod local;
 pub mod mapping;
 pub mod outgoing;

@@ -14,6 +14,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, OpenHow, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, Submitter, cqueue, opcode, squeue};
 use socket2::SockAddr;
 
 use crate::limits::{COMPLETIONS, KERNEL_WORKERS_MAX, SUBMISSIONS};
@@ -29,8 +30,9 @@ use crate::stdx::num::{count, index, narrow};
 use crate::stdx::slab::{GENERATION_BITS, Key, Slab};
 use crate::time::Duration;
 
-use super::buffers::{Buffer, Buffers, GROUP};
+use super::buffers::{Buffer, Buffers, GROUP, List};
 use super::event::Doorbell;
+use super::lent::{self, Lent};
 use super::mapping::Mapping;
 use super::outgoing::{Message, Outgoing};
 use super::probe::{self, Unsupported};
@@ -83,7 +85,8 @@ pub enum Completion {
     SocketMade { tag: Key, result: Result<Socket, Errno> },
     /// A socket is connected, or is not.
     Connected { tag: Key, result: Result<(), Errno> },
-    /// A receive into memory of the caller's ended; `Ok(0)` is the end of the stream.
+    /// A receive into memory of the caller's ended; `Ok(0)` is the end of the stream, and ENOBUFS
+    /// says that nothing was lent.
     Filled { tag: Key, buffer: Vec<u8>, result: Result<usize, Errno> },
     /// A request to an origin was sent as far as the socket takes it.
     RequestSent { tag: Key, outgoing: Box<Outgoing>, result: Result<usize, Errno> },
@@ -107,6 +110,7 @@ enum Kind {
     Doorbell,
     /// The key's index is the socket's number.
     Shutdown,
+    FillLent,
     /// The key is one of `in_flight`, which knows the rest.
     Held,
     Ignored,
@@ -129,6 +133,7 @@ enum Held {
 pub struct Ring {
     uring: IoUring,
     in_flight: Slab<Held>,
+    lent: ManuallyDrop<Lent>,
     /// What the doorbell's count is read into; never freed (see `Drop`).
     rung: Box<u64>,
     early_submits: u64,
@@ -164,22 +169,21 @@ impl Ring {
         submitter
             .register_files_sparse(sockets)
             .map_err(|error| Unsupported::registration("table of connections", &error))?;
-        // SAFETY: the list is page-aligned, has that many entries, and its memory is never given
-        // back (`Buffers`), so it is valid as long as any ring.
-        unsafe {
-            submitter.register_buf_ring_with_flags(
-                buffers.address(),
-                crate::limits::RECV_BUFFERS,
-                GROUP,
-                0,
-            )
-        }
-        .map_err(|error| Unsupported::registration("receive buffers", &error))?;
+        let lent = Lent::new().map_err(|error| Unsupported::registration("buffers", &error))?;
+        register(&submitter, buffers.list(), GROUP)?;
+        register(&submitter, lent.list(), lent::GROUP)?;
         submitter
             .register_iowq_max_workers(&mut [KERNEL_WORKERS_MAX, KERNEL_WORKERS_MAX])
             .map_err(|error| Unsupported::registration("bound on kernel workers", &error))?;
         let in_flight = Slab::new(usize::MAX);
-        Ok(Self { uring, in_flight, rung: Box::new(0), early_submits: 0, shutdowns: Vec::new() })
+        Ok(Self {
+            uring,
+            in_flight,
+            lent: ManuallyDrop::new(lent),
+            rung: Box::new(0),
+            early_submits: 0,
+            shutdowns: Vec::new(),
+        })
     }
 
     /// Submits everything and waits for a completion, or for `timeout`. One system call.
@@ -384,6 +388,29 @@ impl Ring {
         self.push(entry, Kind::Held, key);
     }
 
+    /// Receives on `socket` into a buffer that was lent, once there is something. `is_early`: as
+    /// above.
+    pub fn fill_lent(&mut self, tag: Key, socket: Socket, is_early: bool) {
+        let entry = opcode::Recv::new(Fixed(socket.0), std::ptr::null_mut(), 0);
+        let entry = entry.buf_group(lent::GROUP).build().flags(Flags::BUFFER_SELECT);
+        let entry = if is_early { with_byte(entry, PRIORITY_AT, POLL_FIRST) } else { entry };
+        self.push(entry, Kind::FillLent, tag);
+    }
+
+    /// How many buffers can be lent for that.
+    #[must_use]
+    pub fn lent_wanted(&self) -> usize {
+        self.lent.wanted()
+    }
+
+    /// Lends an empty buffer.
+    ///
+    /// # Panics
+    /// If it is not empty or has no room, or if none is wanted.
+    pub fn lend(&mut self, buffer: Vec<u8>) {
+        self.lent.lend(buffer);
+    }
+
     /// Sends what is left of a request to an origin.
     pub fn send_request(&mut self, tag: Key, socket: Socket, outgoing: Box<Outgoing>) {
         let key = self.hold(Held::Request { tag, outgoing });
@@ -466,6 +493,12 @@ impl Ring {
                 self.complete_shutdown(Socket(key.index));
                 Completion::Nothing
             }
+            kind if kind == Kind::FillLent as u64 => {
+                let id = cqueue::buffer_select(entry.flags());
+                let mut buffer = id.map(|id| self.lent.take(id)).unwrap_or_default();
+                let result = filled(&mut buffer, result);
+                Completion::Filled { tag: key, buffer, result }
+            }
             kind if kind == Kind::Held as u64 => self.complete_held(key, result),
             _ => Completion::Nothing,
         }
@@ -520,7 +553,7 @@ impl Ring {
         self.make_room(1);
         let entry = entry.user_data(user_data(kind, key));
         // SAFETY: every pointer in `entry` leads to memory that `in_flight`, `rung` or the caller's
-        // contract (`Buffers`) keeps valid until the completion.
+        // contract (`Buffers`) keeps valid until the completion; `lent` lives as long as the ring.
         let pushed = unsafe { self.uring.submission().push(&entry) };
         pushed.expect("room was made one line up");
     }
@@ -541,10 +574,18 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // The kernel may still work on these: they are leaked, not freed.
+        // The kernel may still work on these: they are leaked, not freed, as `lent` is.
         std::mem::forget(std::mem::replace(&mut self.in_flight, Slab::new(0)));
         std::mem::forget(std::mem::take(&mut self.rung));
     }
+}
+
+/// Lets the ring receive into the buffers of `list`.
+fn register(submitter: &Submitter<'_>, list: &List, group: u16) -> Result<(), Unsupported> {
+    // SAFETY: the list is page-aligned, has that many entries, and its memory is never given back
+    // (`List`), nor is that of the buffers in it while a ring has them (`Buffers`, `Ring::lent`).
+    unsafe { submitter.register_buf_ring_with_flags(list.address(), list.count(), group, 0) }
+        .map_err(|error| Unsupported::registration("receive buffers", &error))
 }
 
 /// One send of what is left of `outgoing`.

@@ -4,7 +4,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
@@ -195,6 +195,33 @@ fn connections_are_bounded_and_the_rest_waits() {
         assert_eq!(pending.finish().status, 200);
     }
     assert_eq!((origin.open_most(), origin.total()), (3, 20));
+}
+
+/// More than a worker has buffers with the kernel for.
+#[test]
+fn a_hundred_answers_that_begin_at_once_are_all_whole() {
+    const COUNT: usize = 100;
+    let (gate, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (opened, sent) = (Arc::clone(&gate), Arc::clone(&done));
+    let origin = Origin::start(move |exchange| {
+        exchange.wait(|| gate.load(Ordering::SeqCst));
+        let body = exchange.target.repeat(2000);
+        exchange.answer("Cache-Control: max-age=1000\r\n", body);
+        done.fetch_add(1, Ordering::SeqCst);
+    });
+    let peer = Setup::of(&origin).workers(1).origin("connections_max = 100").start();
+    let targets: Vec<String> = (0..COUNT).map(|number| format!("/{number:03}")).collect();
+    let asked: Vec<Pending> = targets.iter().map(|target| peer.ask(target)).collect();
+    await_true(20, "all requests", || origin.open() == COUNT && origin.total() == COUNT);
+    peer.while_stopped(|| {
+        opened.store(true, Ordering::SeqCst);
+        await_true(20, "all answers", || sent.load(Ordering::SeqCst) == COUNT);
+    });
+    for (target, pending) in targets.iter().zip(asked) {
+        assert_eq!(pending.finish().text(), target.repeat(2000), "{target}");
+        assert_eq!(peer.await_hit(target).text(), target.repeat(2000), "{target}");
+    }
+    assert_eq!(origin.total(), COUNT);
 }
 
 #[test]

@@ -553,11 +553,22 @@ impl Origins {
     }
 
     fn receive(&mut self, tag: Key, ring: &mut Ring) {
+        while ring.lent_wanted() > 0 {
+            ring.lend(self.buffers.take());
+        }
+        self.receive_with(tag, true, ring);
+    }
+
+    /// Receives what comes next. `may_lend`: into a lent buffer, where that is large enough.
+    fn receive_with(&mut self, tag: Key, may_lend: bool, ring: &mut Ring) {
         let Some(conn) = self.conns.find_mut(tag) else { return };
         let Some(socket) = conn.socket else { return };
         if conn.is_filling || conn.is_paused {
             return;
         }
+        conn.is_filling = true;
+        // An answer begins when it was asked for, and more of a large one is often there already.
+        let is_early = conn.left == 0;
         // Under TLS what is received is not yet input.
         let mut buffer = match conn.tls {
             Some(_) => Vec::new(),
@@ -566,13 +577,15 @@ impl Origins {
         let large = ORIGIN_BUFFER_BYTES_LARGE;
         let room = if conn.left >= large as u64 { large } else { ORIGIN_BUFFER_BYTES };
         if buffer.capacity() == 0 && room == ORIGIN_BUFFER_BYTES {
+            if may_lend {
+                ring.fill_lent(tag, socket, is_early);
+                return;
+            }
             buffer = self.buffers.take();
         } else if buffer.capacity() - buffer.len() < room / 4 {
             buffer.reserve_exact(room);
         }
-        conn.is_filling = true;
-        // An answer begins when it was asked for, and more of a large one is often there already.
-        ring.fill(tag, socket, buffer, conn.left == 0);
+        ring.fill(tag, socket, buffer, is_early);
     }
 
     pub fn handle_filled(
@@ -592,6 +605,10 @@ impl Origins {
                     conn.input = buffer;
                 }
                 self.receive(tag, ring);
+                return;
+            }
+            Err(Errno(libc::ENOBUFS)) => {
+                self.receive_with(tag, false, ring);
                 return;
             }
             Err(_) => {
