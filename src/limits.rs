@@ -258,6 +258,10 @@ pub const KEY_PARTS_MAX: usize = 64;
 /// for one call; these are the large and the slow. Beyond: the answer is passed on, not stored.
 pub const STORE_OPEN_MAX: usize = 1024;
 
+/// Directories that the store keeps open for a moment, each with a descriptor: bodies that come at
+/// about the same time go to a few. Beyond: all are closed, and opened again as they are needed.
+pub const STORE_DIRECTORIES_MAX: usize = 256;
+
 /// Longest head of a stored file, in bytes: XATTR_SIZE_MAX of Linux. ext4 takes less (a block for
 /// all attributes of a file). Beyond: the answer is passed on, not stored.
 pub const STORED_HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -19,7 +19,7 @@ use crate::cache::record;
 use crate::config::Config;
 use crate::limits::{
     DESCRIPTORS_RESERVED, HOT_MEMORY_SHARE, LISTEN_BACKLOG, MAP_COUNT_PERCENT, OPEN_FILES_MIN,
-    STORE_OPEN_MAX,
+    STORE_DIRECTORIES_MAX, STORE_OPEN_MAX,
 };
 use crate::stdx::num::{index, wide};
 use crate::sys::affinity;
@@ -98,7 +98,7 @@ pub fn share(
     let table = index(descriptors).saturating_sub(spare);
     let connections = config.limits.connections_per_worker.min(table.max(1));
     let has_origins = config.hosts.iter().any(|host| host.origin.is_some());
-    let store = if has_origins { wide(STORE_OPEN_MAX) } else { 0 };
+    let store = if has_origins { wide(STORE_OPEN_MAX + STORE_DIRECTORIES_MAX) } else { 0 };
     let left = index(descriptors.saturating_sub(DESCRIPTORS_RESERVED + store)) / workers;
     let by_mappings = index(mappings / 100 * MAP_COUNT_PERCENT) / workers;
     let wanted = match config.tree.open_files_max {

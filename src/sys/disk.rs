@@ -6,6 +6,7 @@
 //! Not here: what the errors mean (`daemon::store`), what is stored when (`cache::store`).
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -20,6 +21,8 @@ use rustix::fs::{
     fsetxattr, fstat, fstatvfs, linkat, mkdirat, openat, openat2, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, pwritev};
+
+use crate::limits::STORE_DIRECTORIES_MAX;
 
 /// The extended attribute with a stored file's head.
 pub const ATTRIBUTE: &str = "user.peerage";
@@ -49,13 +52,10 @@ pub enum Found {
 pub struct Root {
     root: OwnedFd,
     buffer: Vec<u8>,
-    /// Directories that were opened lately. Whoever moves one away meanwhile takes along what is
-    /// put there: so they are kept for a moment only.
-    parents: RefCell<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
+    /// Directories that were opened lately, bounded by `STORE_DIRECTORIES_MAX`. Whoever moves one
+    /// away meanwhile takes along what is put there: so they are kept for a moment only.
+    parents: RefCell<HashMap<Vec<u8>, Arc<OwnedFd>>>,
 }
-
-/// Directories kept open; a batch of bodies goes to a few.
-const PARENTS_MAX: usize = 16;
 
 /// A directory that is being listed.
 pub struct Listing {
@@ -71,7 +71,7 @@ impl Root {
     /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = super::tree::open_root(path)?;
-        let parents = RefCell::new(Vec::new());
+        let parents = RefCell::default();
         Ok(Self { root, buffer: vec![0; ATTRIBUTE_BYTES_MAX], parents })
     }
 
@@ -154,7 +154,7 @@ impl Root {
             Err(Errno::NXIO | Errno::NODEV) => return Ok(Found::Other),
             // A link: as the last part it is something, before that it is in the way.
             Err(Errno::LOOP) => {
-                let (parent, last) = self.parent(name)?;
+                let (parent, last) = self.parent_now(name)?;
                 let found = statat(parent, last, AtFlags::SYMLINK_NOFOLLOW)?;
                 return match FileType::from_raw_mode(found.st_mode) {
                     FileType::Symlink => Ok(Found::Other),
@@ -291,14 +291,14 @@ impl Root {
     fn parent<'a>(&self, name: &'a [u8]) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
         let (parent, last) = split(name)?;
         let mut parents = self.parents.borrow_mut();
-        if let Some((_, known)) = parents.iter().find(|(name, _)| name == parent) {
+        if let Some(known) = parents.get(parent) {
             return Ok((Arc::clone(known), last));
         }
         let opened = Arc::new(self.open_directory(parent)?);
-        if parents.len() == PARENTS_MAX {
-            parents.remove(0);
+        if parents.len() == STORE_DIRECTORIES_MAX {
+            parents.clear();
         }
-        parents.push((parent.to_vec(), Arc::clone(&opened)));
+        parents.insert(parent.to_vec(), Arc::clone(&opened));
         Ok((opened, last))
     }
 

@@ -189,3 +189,27 @@ fn the_store_survives_a_loss_of_its_own_directory() {
     assert_eq!(peer.get("/c").status, 200);
     assert_eq!(peer.get("/d").status, 200);
 }
+
+/// The store keeps directories open for a moment.
+#[test]
+fn bodies_do_not_follow_a_directory_that_was_moved_away() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).start();
+    for round in 0..5 {
+        for number in 0..20 {
+            assert_eq!(peer.get(&format!("/d/{round}-{number}")).status, 200);
+        }
+        let away = format!("away-{round}");
+        fs::rename(peer.file("d"), peer.file(&away)).unwrap();
+        let mut number = 0;
+        await_true(2, "a new directory", || {
+            number += 1;
+            assert_eq!(peer.get(&format!("/d/{round}-new-{number}")).status, 200);
+            peer.file("d").exists()
+        });
+        let target = format!("/d/{round}-last");
+        peer.get(&target);
+        peer.await_hit(&target);
+        assert!(peer.file(&target[1..]).exists());
+    }
+}

@@ -144,6 +144,7 @@ impl<D: Disk> Store<D> {
                 self.tags.insert(name, &(self.options.tags_of)(&head));
             }
             Ok(Found::Directory) => {
+                self.forget();
                 if self.upkeep.directories.len() < SCAN_DIRECTORIES_MAX {
                     self.upkeep.directories.push(name.into());
                 } else {
@@ -161,6 +162,7 @@ impl<D: Disk> Store<D> {
     /// Whole directories went or came, or changes were lost: the tree is learnt anew when there is
     /// time.
     pub fn handle_rescan(&mut self) {
+        self.forget();
         self.upkeep.must_scan = true;
     }
 

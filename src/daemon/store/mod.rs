@@ -190,9 +190,9 @@ pub struct Storage {
 /// How long the queue may wait for a piece of background work.
 const STEP: Duration = Duration::from_millis(2);
 
-/// How long the directories that bodies are put in stay open: who moves one away meanwhile takes
-/// along what is put there, so less than the word of it takes to come.
-const KEEP: Duration = Duration::from_millis(10);
+/// How long the directories that bodies are put in stay open, unless there is word of a change: who
+/// moves one away meanwhile takes along what is put there, as for as long as the word may take.
+const KEEP: Duration = Duration::from_millis(100);
 
 /// How long the thread sleeps when nobody says anything; free space is looked at in between.
 const IDLE: Duration = Duration::from_secs(1);
@@ -273,12 +273,7 @@ impl Storage {
     fn handle(&mut self, message: ToStore) {
         let now = self.clock.now();
         self.store.handle_time(now);
-        let is_body = matches!(message, ToStore::Put(_) | ToStore::More { .. });
-        // Whatever else there is to do concerns what is there now, and may be about a directory.
-        if !is_body || now >= self.keeps_until {
-            self.store.forget();
-            self.keeps_until = now.after(KEEP);
-        }
+        self.keep_until(now);
         match message {
             ToStore::Put(put) => self.store.handle_put(put),
             ToStore::More { id, pieces, head, is_last } => {
@@ -307,9 +302,7 @@ impl Storage {
     /// A piece of background work, as long as it may take. Whether there is more of it.
     fn step(&mut self) -> bool {
         let began = self.clock.now();
-        if began >= self.keeps_until {
-            self.store.forget();
-        }
+        self.keep_until(began);
         let mut is_purging = false;
         // Most purges are of one URL: as many as there is time for.
         while self.purge(self.entries) {
@@ -340,7 +333,6 @@ impl Storage {
             self.purging = Some(id);
         }
         let Some(id) = self.purging else { return false };
-        self.store.forget();
         let done = self.store.purge_step(entries_max);
         self.drain();
         if let Some(purged) = done {
@@ -348,6 +340,14 @@ impl Storage {
             self.replies.purged(id, purged);
         }
         true
+    }
+
+    /// Closes the directories that were kept open long enough.
+    fn keep_until(&mut self, now: Instant) {
+        if now >= self.keeps_until {
+            self.store.forget();
+            self.keeps_until = now.after(KEEP);
+        }
     }
 
     fn drain(&mut self) {
