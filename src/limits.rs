@@ -270,6 +270,11 @@ pub const STORED_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// second. When full the sender does not store, and counts it; purges wait for room.
 pub const STORE_QUEUE: usize = 8192;
 
+/// Names that the store put in place and the kernel has not told of: a second of misses at 16,000 a
+/// second, which the tree thread reads every 10 ms. Beyond: taken for somebody else's doing, and
+/// looked at.
+pub const PLACED_MAX: usize = 16 * 1024;
+
 /// Orders that control keeps until the store has room for them: its purges under way, questions,
 /// and the last limits. No more are given before the store has answered.
 pub const STORE_ORDERS_MAX: usize = PURGES_MAX + PURGE_REQUESTS_MAX + 1;

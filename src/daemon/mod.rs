@@ -11,6 +11,7 @@ pub mod http;
 pub mod logger;
 pub mod names;
 pub mod origins;
+pub mod placed;
 pub mod purges;
 pub mod settings;
 pub mod start;

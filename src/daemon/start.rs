@@ -41,13 +41,14 @@ use super::control::{Control, Parts, store_limits};
 use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
+use super::placed::Placing;
 use super::settings::Settings;
 use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
     ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, StoreOrders, WorkerLine,
-    control_queue, start_store, start_tree, start_worker, store_queue, worker_queues,
+    control_queue, placed_queue, start_store, start_tree, start_worker, store_queue, worker_queues,
 };
-use super::tree::{TreeCounters, Watcher};
+use super::tree::{StoreSide, TreeCounters, Watcher};
 use super::{admin, logger};
 
 /// Why the daemon did not start, with the remedy.
@@ -226,18 +227,19 @@ impl Crew {
         }
         // A link as the root is followed once, here: a watch on the link would see nothing.
         let watched = std::fs::canonicalize(root).unwrap_or_else(|_| root.clone());
+        let (placing, placed) = placed_queue(name_seed);
         let watcher = Watcher::new(
             &watched,
             config.tree.watch,
             Arc::clone(&tree_state),
             Arc::clone(&tree_counters),
             workers.clone(),
-            store.clone().map(|store| (store, Arc::clone(&presence))),
+            store.clone().map(|line| StoreSide { line, presence: Arc::clone(&presence), placed }),
         );
         let storage = store_end.map(|end| {
             let lines = Lines::new(workers.clone(), peers, control.clone());
             let counters = Arc::clone(&store_counters);
-            let names = (name_seed, presence);
+            let names = (name_seed, presence, placing);
             storage(config, &watched, names, lines, counters).map(|storage| (storage, end))
         });
         Ok(Self {
@@ -316,7 +318,7 @@ fn settings(config: &Config) -> Result<Arc<Settings>, StartError> {
 fn storage(
     config: &Config,
     root: &Path,
-    (hash_seed, presence): (u64, Arc<Presence>),
+    (hash_seed, presence, placing): (u64, Arc<Presence>, Placing),
     lines: Lines,
     counters: Arc<StoreCounters>,
 ) -> Result<Storage, StartError> {
@@ -327,7 +329,7 @@ fn storage(
         tags_of: record::tags,
         expire: |head| record::expire(head, unix_seconds()),
     };
-    Storage::new(root, options, store_limits(config), Box::new(lines), counters)
+    Storage::new(root, options, store_limits(config), Box::new(lines), counters, Some(placing))
         .map_err(|error| failed("tree.root", config, format!("{}: {error}", root.display())))
 }
 

@@ -19,6 +19,7 @@
 //! tree -> store     ToStore    STORE_QUEUE     CountDrop: the line asks for a rescan later
 //! control -> store  ToStore    STORE_QUEUE     the sender keeps the rest and tries again: purges
 //!                                              must not be lost; Block a while for the end
+//! store -> tree     hash       PLACED_MAX      CountDrop: what is placed counts as others' doing
 //! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
 //! ```
 //!
@@ -35,13 +36,17 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
+use crate::cache::inventory::NameHash;
 use crate::config::Config;
-use crate::limits::{CONTROL_QUEUE, PEER_QUEUE, STORE_ORDERS_MAX, STORE_QUEUE, WORKER_QUEUE};
+use crate::limits::{
+    CONTROL_QUEUE, PEER_QUEUE, PLACED_MAX, STORE_ORDERS_MAX, STORE_QUEUE, WORKER_QUEUE,
+};
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 use crate::time::Duration;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
+use super::placed::{Placed, Placing};
 use super::settings::{Lookup, Settings};
 use super::store::{Storage, ToStore};
 use super::tree::{self, ToTree};
@@ -390,6 +395,27 @@ pub fn store_queue() -> (StoreLine, StoreEnd) {
     let (sender, inbox) = bounded(STORE_QUEUE);
     let lost = Arc::new(AtomicBool::new(false));
     (StoreLine { sender, lost: Arc::clone(&lost) }, StoreEnd { inbox, lost })
+}
+
+/// Where the store tells the tree thread what it is about to put in place.
+pub struct PlacedLine {
+    sender: Sender<(u64, bool)>,
+}
+
+impl PlacedLine {
+    /// Tells it; never blocks, and wakes nobody: the kernel does.
+    pub fn tell(&self, placed: (u64, bool)) {
+        // What finds no room is looked at, as what others put there.
+        let _found_room: bool = self.sender.try_send(placed).is_ok();
+    }
+}
+
+/// The queue for that; `name_seed` is for the hashes of both ends.
+#[must_use]
+pub fn placed_queue(name_seed: u64) -> (Placing, Placed) {
+    let (sender, inbox) = bounded(PLACED_MAX);
+    let hash = || NameHash::new(name_seed);
+    (Placing::new(PlacedLine { sender }, hash()), Placed::new(inbox, hash()))
 }
 
 /// Looks up what the origins of `config` need, on a thread of its own that ends with the answer: a

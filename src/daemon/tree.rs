@@ -28,6 +28,7 @@ use crate::sys::tree::{Changes, Reclaim, Watch, What, can_enter, is_local, list}
 use crate::time::{Duration, Instant};
 
 use super::http::{ToWorker, TreeState};
+use super::placed::Placed;
 use super::topology::{StoreLine, WorkerLine};
 
 /// What the tree thread is told.
@@ -66,6 +67,16 @@ const WATCH_RETRY: Duration = Duration::from_secs(60);
 /// for, instead of going through their tables once for each.
 const DIRECTORIES_MAX: usize = 3;
 
+/// The store, as the tree thread sees it.
+pub struct StoreSide {
+    /// Where it is told of changes.
+    pub line: StoreLine,
+    /// Which names there are, for the workers.
+    pub presence: Arc<Presence>,
+    /// What it puts in place itself.
+    pub placed: Placed,
+}
+
 /// See the module.
 pub struct Watcher {
     root: PathBuf,
@@ -77,7 +88,7 @@ pub struct Watcher {
     state: Arc<TreeState>,
     counters: Arc<TreeCounters>,
     workers: Vec<WorkerLine>,
-    store: Option<(StoreLine, Arc<Presence>)>,
+    store: Option<StoreSide>,
     /// The watch on the store's temporary files: what is moved from there into the tree is its own
     /// doing, and told by itself.
     departures: Option<Watch>,
@@ -115,7 +126,7 @@ impl Watcher {
         state: Arc<TreeState>,
         counters: Arc<TreeCounters>,
         workers: Vec<WorkerLine>,
-        store: Option<(StoreLine, Arc<Presence>)>,
+        store: Option<StoreSide>,
     ) -> Self {
         let mut reclaim = Reclaim::open();
         let reclaimed = reclaim.sum();
@@ -178,6 +189,9 @@ impl Watcher {
             return;
         }
         self.reclaim_read = now;
+        if let Some(store) = &mut self.store {
+            store.placed.age();
+        }
         let reclaimed = self.reclaim.sum();
         if reclaimed != self.reclaimed || now.since(self.epoch_began) >= EPOCH_MAX {
             self.reclaimed = reclaimed;
@@ -287,10 +301,10 @@ impl Watcher {
     ) -> io::Result<()> {
         list(path, |last, kind| {
             let child = join(name, last);
-            if let Some((_, presence)) = &self.store {
-                presence.insert(&child);
+            if let Some(store) = &self.store {
+                store.presence.insert(&child);
                 if kind.is_some_and(|kind| kind.is_symlink()) {
-                    presence.handle_link();
+                    store.presence.handle_link();
                 }
             }
             // The store's temporary files concern nobody.
@@ -308,6 +322,7 @@ impl Watcher {
     fn handle_changes(&mut self) -> bool {
         let Some(changes) = &mut self.changes else { return false };
         let (paths, mut batch) = (&self.paths, Batch::default());
+        let mut placed = self.store.as_mut().map(|store| &mut store.placed);
         let departures = self.departures.clone();
         // The two halves of a move follow each other.
         let (mut own_cookie, mut own) = (0, 0);
@@ -336,6 +351,12 @@ impl Watcher {
                 // The store tells by itself what it did.
                 (true, What::Appeared) if is_own => drop(batch.own_directories.insert(name)),
                 (false, What::Appeared) if is_own => {}
+                (false, What::Appeared)
+                    if event.cookie == 0
+                        && placed.as_mut().is_some_and(|placed| placed.take(&name)) =>
+                {
+                    own += 1;
+                }
                 (true, What::Appeared) => {
                     batch.appeared.insert(name.clone());
                     batch.directories.insert(name);
@@ -365,9 +386,9 @@ impl Watcher {
             log::warn!("changes of the tree were lost; raise fs.inotify.max_queued_events");
             self.state.is_watching.store(false, Ordering::Release);
             self.begin_watching();
-            if let Some((store, presence)) = &self.store {
-                presence.set_complete(false);
-                store.tell_rescan();
+            if let Some(store) = &self.store {
+                store.presence.set_complete(false);
+                store.line.tell_rescan();
             }
             return;
         }
@@ -410,7 +431,7 @@ impl Watcher {
 
     /// The store's inventory is to stay right.
     fn tell_store(&self, batch: &Batch) {
-        let Some((store, presence)) = &self.store else { return };
+        let Some(StoreSide { line: store, presence, .. }) = &self.store else { return };
         for name in batch.files.keys() {
             presence.insert(name);
             let path = self.path_of(name);

@@ -5,7 +5,7 @@
 //! that know no such rule (rename, unlink, mkdir) are given the parent's descriptor and one part.
 //! Not here: what the errors mean (`daemon::store`), what is stored when (`cache::store`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -33,6 +33,9 @@ const ATTRIBUTE_BYTES_MAX: usize = 64 * 1024;
 /// Pieces handed to one write (IOV_MAX).
 const SLICES_MAX: usize = 1024;
 
+/// Rights of a new file.
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::ROTH);
+
 /// Blocks of `stat` are this small, whatever the file system's are.
 const STAT_BLOCK_BYTES: u64 = 512;
 
@@ -55,6 +58,10 @@ pub struct Root {
     /// Directories that were opened lately, bounded by `STORE_DIRECTORIES_MAX`. Whoever moves one
     /// away meanwhile takes along what is put there: so they are kept for a moment only.
     parents: RefCell<HashMap<Vec<u8>, Arc<OwnedFd>>>,
+    /// Files that were made without a name, by the one they would have; bounded by the caller.
+    unnamed: RefCell<HashMap<Vec<u8>, Arc<File>>>,
+    /// Whether files can be made without a name, once that is known.
+    makes_unnamed: Cell<Option<bool>>,
 }
 
 /// A directory that is being listed.
@@ -71,27 +78,68 @@ impl Root {
     /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = super::tree::open_root(path)?;
-        let parents = RefCell::default();
-        Ok(Self { root, buffer: vec![0; ATTRIBUTE_BYTES_MAX], parents })
+        Ok(Self {
+            root,
+            buffer: vec![0; ATTRIBUTE_BYTES_MAX],
+            parents: RefCell::default(),
+            unnamed: RefCell::default(),
+            makes_unnamed: Cell::new(None),
+        })
     }
 
-    /// Makes an empty file, to write and read.
+    /// Makes an empty file, to write and read. Where the kernel (Linux 6.10) and the file system
+    /// can, it lies nowhere until it is renamed: nothing is left of it when the process is killed,
+    /// and there is one name less to make and to remove. `remove` gives it up either way.
     ///
     /// # Errors
-    /// Those of openat2(2).
-    pub fn create(&self, name: &[u8]) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    /// Those of openat(2).
+    pub fn create(&self, name: &[u8]) -> io::Result<Arc<File>> {
+        self.create_now(name).or_else(|_| {
+            // A directory that was kept open may have gone: file systems differ in what they say.
+            self.forget_parents();
+            self.create_now(name)
+        })
+    }
+
+    fn create_now(&self, name: &[u8]) -> io::Result<Arc<File>> {
         let (parent, last) = self.parent(name)?;
-        // Nothing is followed: a name that exists is refused, whatever it is.
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&parent, last, flags, mode) {
-            Ok(file) => Ok(file.into()),
-            Err(error) => {
-                self.forget_parents();
-                Err(error.into())
-            }
+        if let Some(file) = self.create_unnamed(&parent, last)? {
+            let file = Arc::new(file);
+            self.unnamed.borrow_mut().insert(name.to_vec(), Arc::clone(&file));
+            return Ok(file);
         }
+        // Nothing is followed: a name that exists is refused, whatever it is.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Arc::new(openat(&parent, last, flags, MODE)?.into()))
+    }
+
+    /// A file without a name in the file system of `parent`; `None` where there can be none. To
+    /// know that, one is once given the name `last`, and removed.
+    fn create_unnamed(&self, parent: &OwnedFd, last: &OsStr) -> rustix::io::Result<Option<File>> {
+        let make = || openat(parent, ".", OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC, MODE);
+        if self.makes_unnamed.get().is_none() {
+            let can = match make() {
+                Ok(file) => linkat(&file, "", parent, last, AtFlags::EMPTY_PATH).is_ok(),
+                // No such flag of the file system, or of the kernel.
+                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => false,
+                Err(error) => return Err(error),
+            };
+            if can {
+                unlinkat(parent, last, AtFlags::empty())?;
+            }
+            self.makes_unnamed.set(Some(can));
+        }
+        if self.makes_unnamed.get() == Some(false) {
+            return Ok(None);
+        }
+        Ok(Some(make()?.into()))
+    }
+
+    /// Whether `name` is one that `create` has not given to its file.
+    #[must_use]
+    pub fn is_unnamed(&self, name: &[u8]) -> bool {
+        self.unnamed.borrow().contains_key(name)
     }
 
     /// Writes all of `pieces` from byte `at` on.
@@ -180,7 +228,8 @@ impl Root {
     /// Gives a file another name. Without `may_replace` that name must be free.
     ///
     /// # Errors
-    /// Those of renameat2(2), and of linkat(2) where the file system cannot refuse to replace.
+    /// Those of renameat2(2), and of linkat(2) where the file has no name yet, or where the file
+    /// system cannot refuse to replace.
     pub fn rename(&self, from: &[u8], to: &[u8], may_replace: bool) -> io::Result<()> {
         let renamed = self.rename_at(from, to, may_replace);
         if renamed.is_err() {
@@ -193,6 +242,17 @@ impl Root {
     fn rename_at(&self, from: &[u8], to: &[u8], may_replace: bool) -> io::Result<()> {
         let (old_parent, old) = self.parent(from)?;
         let (new_parent, new) = self.parent(to)?;
+        let mut unnamed = self.unnamed.borrow_mut();
+        if let Some(file) = unnamed.get(from) {
+            // No name can be given that is taken: it gets its own first where it may be.
+            let (parent, last) = if may_replace { (&old_parent, old) } else { (&new_parent, new) };
+            linkat(file, "", parent, last, AtFlags::EMPTY_PATH)?;
+            unnamed.remove(from);
+            if !may_replace {
+                return Ok(());
+            }
+        }
+        drop(unnamed);
         let flags = if may_replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match renameat_with(&old_parent, old, &new_parent, new, flags) {
             Err(Errno::INVAL) if !may_replace => {
@@ -208,6 +268,9 @@ impl Root {
     /// # Errors
     /// Those of unlinkat(2).
     pub fn remove(&self, name: &[u8]) -> io::Result<()> {
+        if self.unnamed.borrow_mut().remove(name).is_some() {
+            return Ok(());
+        }
         let (parent, last) = self.parent_now(name)?;
         Ok(unlinkat(parent, last, AtFlags::empty())?)
     }
@@ -383,19 +446,32 @@ mod tests {
         (directory, root)
     }
 
+    /// The same twice; the second is one on a file system that has no files without names.
+    fn roots() -> [(tempfile::TempDir, Root); 2] {
+        let (first, second) = (root(), root());
+        second.1.makes_unnamed.set(Some(false));
+        [first, second]
+    }
+
     fn code<T>(result: io::Result<T>) -> i32 {
         result.err().and_then(|error| error.raw_os_error()).unwrap()
     }
 
     #[test]
     fn a_file_keeps_its_attribute_through_a_rename() {
-        let (directory, mut root) = root();
+        for (directory, root) in roots() {
+            keeps_its_attribute(directory.path(), root);
+        }
+    }
+
+    fn keeps_its_attribute(directory: &Path, mut root: Root) {
         let file = root.create(b"tmp").unwrap();
-        assert_eq!(code(root.create(b"tmp")), libc::EEXIST);
         root.write(&file, 0, [&b"hello "[..], b"", b"world"].into_iter()).unwrap();
         root.write(&file, 11, [&b"!"[..]].into_iter()).unwrap();
-        assert!(matches!(root.look(b"tmp").unwrap(), Found::File(None, _)));
-        assert_eq!(code(root.replace_attribute(b"tmp", b"x")), libc::ENODATA);
+        match root.is_unnamed(b"tmp") {
+            true => assert_eq!(code(root.look(b"tmp")), libc::ENOENT),
+            false => assert_eq!(code(root.replace_attribute(b"tmp", b"x")), libc::ENODATA),
+        }
         root.set_attribute(&file, b"head").unwrap();
         root.make_directory(b"a").unwrap();
         root.rename(b"tmp", b"a/b", false).unwrap();
@@ -403,9 +479,50 @@ mod tests {
         let Found::File(Some(head), bytes) = root.look(b"a/b").unwrap() else { panic!() };
         assert_eq!((&head[..], bytes % 512), (&b"newer"[..], 0));
         let mut text = String::new();
-        File::open(directory.path().join("a/b")).unwrap().read_to_string(&mut text).unwrap();
+        File::open(directory.join("a/b")).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello world!");
+        assert_eq!(code(root.look(b"tmp")), libc::ENOENT);
         assert!(root.free_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn new_files_are_placed_or_given_up() {
+        for (directory, mut root) in roots() {
+            let names = || std::fs::read_dir(directory.path()).unwrap().count();
+            std::fs::write(directory.path().join("taken"), "x").unwrap();
+            for (to, may_replace, expected) in
+                [("new", true, None), ("taken", true, None)].into_iter().chain([
+                    ("taken", false, Some(libc::EEXIST)),
+                    ("none/x", false, Some(libc::ENOENT)),
+                ])
+            {
+                let file = root.create(b"tmp").unwrap();
+                root.write(&file, 0, [to.as_bytes()].into_iter()).unwrap();
+                let placed = root.rename(b"tmp", to.as_bytes(), may_replace);
+                assert_eq!(placed.err().and_then(|error| error.raw_os_error()), expected, "{to}");
+                // What was placed is no more by its old name; what was not can still be.
+                match expected {
+                    None => assert_eq!(code(root.remove(b"tmp")), libc::ENOENT),
+                    Some(_) => root.rename(b"tmp", b"new", true).unwrap(),
+                }
+            }
+            assert_eq!(std::fs::read(directory.path().join("new")).unwrap(), b"none/x");
+            assert_eq!(std::fs::read(directory.path().join("taken")).unwrap(), b"taken");
+            assert_eq!(names(), 2);
+            drop(root.create(b"tmp").unwrap());
+            root.remove(b"tmp").unwrap();
+            assert_eq!((names(), code(root.remove(b"tmp"))), (2, libc::ENOENT));
+            assert!(matches!(root.look(b"new").unwrap(), Found::File(None, _)));
+        }
+    }
+
+    #[test]
+    fn this_machine_makes_files_without_names_or_says_so() {
+        let (directory, root) = root();
+        drop(root.create(b"tmp").unwrap());
+        assert!(root.makes_unnamed.get().is_some());
+        let names = std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(names, usize::from(!root.is_unnamed(b"tmp")));
     }
 
     #[test]
@@ -440,6 +557,7 @@ mod tests {
         assert_eq!(code(root.look(b"link/f")), libc::ELOOP);
         assert_eq!(code(root.remove(b"link/f")), libc::ELOOP);
         assert_eq!(code(root.create(b"link/g")), libc::ELOOP);
+        root.makes_unnamed.set(Some(false));
         assert_eq!(code(root.create(b"dangling")), libc::EEXIST);
         assert_eq!(code(root.make_directory(b"link/d")), libc::ELOOP);
         assert_eq!(code(root.rename(b"a", b"link/a", true)), libc::ELOOP);

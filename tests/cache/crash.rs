@@ -85,6 +85,7 @@ fn two_hundred_kills_leave_whole_files_only() {
             .collect();
         // Somewhere between the first byte and the last, another moment each time.
         std::thread::sleep(Duration::from_micros((round as u64 * 613) % 30_000));
+        partial += peer.temporaries().len();
         peer.kill();
         for (target, pending) in pending {
             let reply = pending.finish_if_begun();
@@ -92,7 +93,6 @@ fn two_hundred_kills_leave_whole_files_only() {
                 reply.is_none_or(|reply| !reply.is_whole || is_whole(&target, &reply.body));
             assert!(is_right, "{target}: a part was taken for the whole");
         }
-        partial += peer.temporaries().len();
         let fresh = check_files(&peer, &mut seen);
         kept += fresh.len();
         peer.restart();
@@ -104,7 +104,7 @@ fn two_hundred_kills_leave_whole_files_only() {
         }
         round += 1;
     }
-    eprintln!("{kept} files, {partial} left under way, {:?}", begun.elapsed());
+    eprintln!("{kept} files, {partial} under way, {:?}", begun.elapsed());
     assert!(kept > ROUNDS / 4, "{kept} files were kept: the kills come too early");
     assert!(partial > 0, "none was under way: the kills come too late");
     peer.await_tidy();

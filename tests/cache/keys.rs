@@ -314,3 +314,30 @@ fn hostile_paths_never_leave_the_root() {
     assert_eq!(names_in(peer.directory.path()), ["control.sock", "peerage.toml", "tree"]);
     assert_eq!(names_in(&peer.root()), [".peerage", "a.example"]);
 }
+
+/// What the store puts in place is told from it, though both appear without a move or a write.
+#[test]
+fn links_made_by_hand_show_while_much_is_stored() {
+    let origin = minutes();
+    let peer = Setup::of(&origin).workers(1).start();
+    await_true(20, "the watch and the tree to be known", || {
+        let metrics = peer.metrics();
+        metrics["peerage_tree_watching"] > 0.0 && metrics["peerage_store_known"] > 0.0
+    });
+    peer.get("/d/first");
+    peer.await_hit("/d/first");
+    let aside = peer.directory.path().join("aside");
+    fs::write(&aside, "by hand").unwrap();
+    for number in 0..50 {
+        for other in 0..5 {
+            assert_eq!(peer.get(&format!("/d/stored-{number}-{other}")).status, 200);
+        }
+        fs::hard_link(&aside, peer.file(&format!("d/hard-{number}"))).unwrap();
+    }
+    for number in 0..50 {
+        let target = format!("/d/hard-{number}");
+        await_true(2, &target, || peer.get(&target).text() == "by hand");
+    }
+    let asked = (0..50).map(|number| origin.count(&format!("/d/hard-{number}"))).sum::<usize>();
+    assert!(asked < 25, "{asked} of 50 were asked for, though they were there");
+}

@@ -396,14 +396,24 @@ impl Peer {
         self.metric(&format!("peerage_origin_errors_total{{kind=\"{kind}\"}}"))
     }
 
-    /// Waits until nothing is left in the directory of temporary files.
+    /// Waits until nothing is being written, and nothing is left of what was.
     pub fn await_tidy(&self) {
         await_true(20, "the temporary files to go", || self.temporaries().is_empty());
     }
 
-    /// The files that are being written.
+    /// The files that are being written: those with a name, and those that only the daemon has.
     pub fn temporaries(&self) -> Vec<PathBuf> {
-        files_below(&self.root().join(".peerage"))
+        let directory = self.root().join(".peerage");
+        let mut files = files_below(&directory);
+        let Ok(open) = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())) else {
+            return files;
+        };
+        let links = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let is_unnamed = |link: &PathBuf| {
+            link.starts_with(&directory) && link.to_string_lossy().ends_with(" (deleted)")
+        };
+        files.extend(links.filter(is_unnamed));
+        files
     }
 
     /// The files of all hosts.

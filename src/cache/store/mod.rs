@@ -12,7 +12,8 @@
 //! (`daemon::store`), whether an answer may be stored (`cache::freshness`).
 //!
 //! ```text
-//! ROOT/.peerage/tmp-<process>-<number>   a body that is being written; cleared at start
+//! ROOT/.peerage/tmp-<process>-<number>   a body that is being written; cleared at start. Where the
+//!      |                                 kernel can, it has no name at all, and nothing is left
 //!      | write ... write, compare the length, set the head
 //!      v rename
 //! ROOT/www.example.com/a/logo.gif        whole, with its head in `user.peerage`
@@ -551,7 +552,7 @@ impl<D: Disk> Store<D> {
         }
         let blocks = u32::try_from(open.written.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX);
         let blocks = blocks.saturating_add((open.head.len() > HEAD_BESIDE_INODE_BYTES_MAX).into());
-        // Closed before it has its name: to who watches it comes whole, in one event.
+        // Closed before it is renamed: to who watches it comes whole, in one event.
         drop(open.file);
         let name = self.place(&open.temporary, &open.name)?;
         self.inventory.insert(self.hash.of(&name), blocks, self.upkeep.epoch);

@@ -39,7 +39,12 @@ impl<D: Disk> Store<D> {
                         Ok(Found::Directory) => {
                             target = beside_directory(&target).ok_or(NotStored::NameTooLong)?;
                         }
-                        Ok(Found::ByHand | Found::Other) => return Err(NotStored::Blocked),
+                        Ok(Found::ByHand | Found::Other) => {
+                            // Whoever watches the tree may have taken it for what we were about to
+                            // put there.
+                            self.tell_changed(&target);
+                            return Err(NotStored::Blocked);
+                        }
                         // It went between the two calls.
                         Err(DiskError::Missing | DiskError::NotDirectory) => {}
                         Err(error) => return Err(error.into()),

@@ -14,19 +14,21 @@ use crate::cache::store::{TEMPORARY, is_own};
 use crate::stdx::bytes::Bytes;
 use crate::sys::disk::{self, Listing, Root};
 
+use super::super::placed::Placing;
+
 /// A tree below a directory.
-#[derive(Debug)]
 pub struct TreeDisk {
     root: Root,
+    placing: Option<Placing>,
 }
 
 impl TreeDisk {
-    /// Opens it.
+    /// Opens it. `placing` is told what is put in place, where nobody could tell otherwise.
     ///
     /// # Errors
     /// Those of open(2).
-    pub fn open(root: &Path) -> io::Result<Self> {
-        Ok(Self { root: Root::open(root)? })
+    pub fn open(root: &Path, placing: Option<Placing>) -> io::Result<Self> {
+        Ok(Self { root: Root::open(root)?, placing })
     }
 }
 
@@ -35,7 +37,7 @@ impl Disk for TreeDisk {
     type Directory = Listing;
 
     fn create(&mut self, name: &[u8]) -> Result<Arc<File>, DiskError> {
-        self.root.create(file_name(name)).map(Arc::new).map_err(|error| translate(&error))
+        self.root.create(file_name(name)).map_err(|error| translate(&error))
     }
 
     fn write(&mut self, file: &Arc<File>, at: u64, pieces: &[Bytes]) -> Result<(), DiskError> {
@@ -68,8 +70,18 @@ impl Disk for TreeDisk {
     }
 
     fn rename(&mut self, from: &[u8], to: &[u8], may_replace: bool) -> Result<(), DiskError> {
-        let (from, to) = (file_name(from), file_name(to));
-        self.root.rename(from, to, may_replace).map_err(|error| translate(&error))
+        let (from, target) = (file_name(from), file_name(to));
+        // A file that comes from nowhere comes without a sign that it is ours.
+        let placing = self.placing.as_ref().filter(|_| !may_replace && self.root.is_unnamed(from));
+        if let Some(placing) = placing {
+            placing.tell(to, true);
+        }
+        self.root.rename(from, target, may_replace).map_err(|error| {
+            if let Some(placing) = placing {
+                placing.tell(to, false);
+            }
+            translate(&error)
+        })
     }
 
     fn remove(&mut self, name: &[u8]) -> Result<(), DiskError> {

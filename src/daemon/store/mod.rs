@@ -30,6 +30,7 @@ use crate::stdx::bytes::Bytes;
 use crate::sys::clock::Clock;
 use crate::time::{Duration, Instant};
 
+use super::placed::Placing;
 use super::topology::StoreEnd;
 use disk::TreeDisk;
 
@@ -201,7 +202,8 @@ const IDLE: Duration = Duration::from_secs(1);
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 impl Storage {
-    /// A store below `root`, which is to be on the disk already. Nothing is done yet.
+    /// A store below `root`, which is to be on the disk already. Nothing is done yet. `placing` is
+    /// the way to who watches the tree, if anybody does.
     ///
     /// # Errors
     /// Those of open(2).
@@ -211,8 +213,9 @@ impl Storage {
         limits: Limits,
         replies: Box<dyn Replies>,
         counters: Arc<StoreCounters>,
+        placing: Option<Placing>,
     ) -> io::Result<Self> {
-        let mut store = Store::new(TreeDisk::open(root)?, options);
+        let mut store = Store::new(TreeDisk::open(root, placing)?, options);
         store.handle_limits(limits);
         let (entries, said) = (STORE_STEP_ENTRIES_MAX / 8, None);
         let (clock, keeps_until) = (Clock::default(), Instant::default());

@@ -62,7 +62,8 @@ fn run(root: &Path, limits: Limits) -> Running {
     let (sender, said) = bounded(100_000);
     let counters = Arc::new(StoreCounters::default());
     let replies = Box::new(Ear(sender));
-    let storage = Storage::new(root, options(), limits, replies, Arc::clone(&counters)).unwrap();
+    let storage =
+        Storage::new(root, options(), limits, replies, Arc::clone(&counters), None).unwrap();
     let (line, end) = store_queue();
     let thread = start_store(storage, end).unwrap();
     Running { line, said, counters, thread }
@@ -302,7 +303,8 @@ fn learning_a_million_files() {
     let options = Options { tags_of: |_| Vec::new(), ..options() };
     let counters = Arc::new(StoreCounters::default());
     let (replies, limits) = (Box::new(Ear(sender)), Limits::default());
-    let storage = Storage::new(root, options, limits, replies, Arc::clone(&counters)).unwrap();
+    let storage =
+        Storage::new(root, options, limits, replies, Arc::clone(&counters), None).unwrap();
     let (line, end) = store_queue();
     let thread = start_store(storage, end).unwrap();
     let running = Running { line, said, counters, thread };
