@@ -95,8 +95,9 @@ fn slow_clients_of_many_answers_hold_bounded_memory() {
     });
     let peer = Setup::of(&origin).start();
     let before = resident_bytes(peer.pid());
-    // The allocator keeps what it has; the second round shows that it is used again.
-    for round in 0..2 {
+    // The allocator keeps what it has; later rounds show that it is used again. They find it cut
+    // into other pieces, so that some of it lies idle: ten took 310 to 343 MB each, in no order.
+    for round in 0..4 {
         let mut slow: Vec<Pending> =
             (0..CLIENTS).map(|number| peer.ask(&format!("/large/{round}/{number}"))).collect();
         slow.iter_mut().for_each(|pending| pending.await_bytes(1));
@@ -111,7 +112,8 @@ fn slow_clients_of_many_answers_hold_bounded_memory() {
         eprintln!("{CLIENTS} slow clients: {memory} bytes of memory");
         assert!(received - begun < (CLIENTS * LEN) as f64, "it is held up");
         assert!(memory > 200 << 20, "{memory} bytes: the bound is not reached");
-        assert!(memory < MEMORY_MAX, "{memory} bytes");
+        let idle_max = if round == 0 { 0 } else { MEMORY_MAX / 8 };
+        assert!(memory < MEMORY_MAX + idle_max, "round {round}: {memory} bytes");
         // Others are served, by fetches too.
         let small = format!("/small/{round}");
         assert_eq!(peer.get(&small).text(), "small");

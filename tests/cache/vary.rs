@@ -111,9 +111,11 @@ fn codings_are_variants() {
     }
 }
 
-/// Asks for `count` variants of one key with clients that keep their connections, while another
-/// asks for what is stored. Nothing may grow with their number.
-fn expect_bounded(count: usize) {
+/// Asked for by clients that keep their connections, while another asks for what is stored: nothing
+/// may grow with their number.
+#[test]
+fn a_hundred_thousand_variants_are_a_bounded_number_of_files() {
+    const COUNT: usize = 100_000;
     const CLIENTS: usize = 16;
     /// For what is no matter of variants: bits of the presence, buffers that came into use.
     const GROWTH_MAX: u64 = 16 << 20;
@@ -127,7 +129,7 @@ fn expect_bounded(count: usize) {
         let mut client: Option<Pending> = None;
         loop {
             let number = next.fetch_add(1, Ordering::SeqCst);
-            if number >= count {
+            if number >= COUNT {
                 return;
             }
             let language = format!("Accept-Language: x-{number}");
@@ -143,7 +145,7 @@ fn expect_bounded(count: usize) {
             let is_right = reply.text().starts_with(&format!("in x-{number} "));
             assert!(reply.status == 200 && is_right, "{number}: {}", reply.text());
             client = (reply.field("connection") != "close").then_some(asked);
-            if number == count / 10 {
+            if number == COUNT / 10 {
                 warm.store(resident_bytes(peer.pid()), Ordering::SeqCst);
             }
             if number % 500 == 0 {
@@ -175,21 +177,10 @@ fn expect_bounded(count: usize) {
     assert!(files <= FILES_MAX, "{files} files");
     let (before, after) = (warm.load(Ordering::SeqCst), resident_bytes(peer.pid()));
     eprintln!(
-        "{count} variants: {files} files, {before} bytes of memory early, {after} at the end"
+        "{COUNT} variants: {files} files, {before} bytes of memory early, {after} at the end"
     );
     assert!(after.saturating_sub(before) < GROWTH_MAX, "{before} bytes became {after}");
     assert_eq!(peer.get("/b").status, 200);
-}
-
-#[test]
-fn thousands_of_variants_are_a_bounded_number_of_files() {
-    expect_bounded(3000);
-}
-
-#[test]
-#[ignore = "slow: two to five minutes in a debug build"]
-fn a_hundred_thousand_variants_are_a_bounded_number_of_files() {
-    expect_bounded(100_000);
 }
 
 #[test]
