@@ -77,6 +77,9 @@ struct Options {
     /// Directory for the temporary tree; by default the system's.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// peerage has the files from nginx, as a cache in front of it, with a tree of its own.
+    #[arg(long)]
+    cached: bool,
     /// One short round on a small tree: shows that everything works, measures nothing.
     #[arg(long)]
     smoke: bool,
@@ -123,7 +126,8 @@ fn run(mut options: Options) -> Result<bool> {
 
     let cpu = options.server_cpu;
     let nginx = server::start_nginx(&options.nginx, workspace.path(), &tree, cpu, descriptors)?;
-    let peerage = server::start_peerage(&options.peerage, workspace.path(), &tree, cpu)?;
+    let origin = options.cached.then_some(nginx.addr);
+    let peerage = server::start_peerage(&options.peerage, workspace.path(), &tree, cpu, origin)?;
     let bench = Bench {
         servers: [&nginx, &peerage],
         tree: &tree,

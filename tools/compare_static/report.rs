@@ -42,6 +42,9 @@ fn machine(out: &mut String, options: &Options, tree: &Tree, descriptors: u64) -
     writeln!(out, "# Static files: peerage against nginx{heading}\n{warning}")?;
     document::machine(out, &options.nginx)?;
     let mut row = |name: &str, value: &str| writeln!(out, "- {name}: {value}");
+    if options.cached {
+        row("caching", "on: peerage has every file from nginx, stored before it is measured")?;
+    }
     row(
         "runs",
         &format!(

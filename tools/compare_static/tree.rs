@@ -108,7 +108,8 @@ fn file_bytes(random: &mut Random) -> usize {
 
 /// Host whose files these are.
 pub const HOST: &str = "bench.example";
-const FIXED: [(&str, usize); 4] =
+/// Files of one size, with their lengths in bytes.
+pub const FIXED: [(&str, usize); 4] =
     [("1k.bin", 1 << 10), ("10k.bin", 10 << 10), ("100k.bin", 100 << 10), ("1m.bin", 1 << 20)];
 const DIRECTORIES: usize = 200;
 const MEDIAN_BYTES: f64 = 12.0 * 1024.0;
