@@ -89,7 +89,9 @@ impl Buffers {
     fn list_buffer(&mut self, id: u16) {
         let start = usize::from(id) * RECV_BUFFER_BYTES;
         let buffer = &mut self.memory[start..start + RECV_BUFFER_BYTES];
-        self.list.add(buffer.as_mut_ptr(), RECV_BUFFER_BYTES, id);
+        // SAFETY: a part of `memory`, which is never given back. It is nobody's: either it was
+        // never listed, or its `Buffer` was just given back; so each is listed once at a time.
+        unsafe { self.list.add(buffer.as_mut_ptr(), RECV_BUFFER_BYTES, id) };
     }
 }
 
@@ -123,9 +125,13 @@ impl List {
         self.count
     }
 
-    /// Adds a buffer; the kernel sees it once `publish` was called. No more than there is room for
-    /// may be with the kernel at a time.
-    pub(super) fn add(&mut self, buffer: *mut u8, len: usize, id: u16) {
+    /// Adds a buffer; the kernel sees it once `publish` was called.
+    ///
+    /// # Safety
+    /// The `len` bytes at `buffer` are writable, and nobody else touches or frees them until the
+    /// kernel names `id` in a completion, or its ring is gone. No more buffers than there is room
+    /// for are with the kernel at a time.
+    pub(super) unsafe fn add(&mut self, buffer: *mut u8, len: usize, id: u16) {
         let at = usize::from(self.tail & (self.count - 1));
         // SAFETY: `memory` is page-aligned, holds `count` entries, and `at` is below that. The
         // kernel reads an entry only after the tail has passed it, which `publish` does later. The
