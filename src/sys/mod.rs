@@ -15,6 +15,7 @@ pub mod local;
 pub mod mapping;
 pub mod outgoing;
 pub mod peer;
+pub mod prefetch;
 pub mod probe;
 pub mod process;
 pub mod sandbox;

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    EXEMPTIONS, Exemption, Layer, May, ROOMS, Room,
+    EXEMPTIONS, Exemption, GRANTS, Layer, May, ROOMS, Room,
     source::{PathUse, Source},
     tree::{Finding, Tree},
 };
@@ -106,7 +106,9 @@ fn edges(source: &Source, modules: &[String], room: &Room, all_test: bool, out: 
             let message = "the crate's root is imported whole; name the module you use, so that \
                            the layer table can see it";
             out.push(Finding::new(&source.path, path.line, message));
-        } else if !may_name(room, name, all_test || source.in_test[path.start]) {
+        } else if !may_name(room, name, all_test || source.in_test[path.start])
+            && !is_granted(room, &path)
+        {
             let message = format!("`{}` names `{name}`; {}", room.name, remedy(room));
             out.push(Finding::new(&source.path, path.line, message));
         }
@@ -146,6 +148,13 @@ fn may_name(room: &Room, name: &str, in_test: bool) -> bool {
         May::Only(names) => names.contains(&name),
     };
     granted || name == room.name || (in_test && (is(Layer::Base) || is(Layer::Core)))
+}
+
+/// Whether the table of single grants has the whole path.
+fn is_granted(room: &Room, path: &PathUse) -> bool {
+    GRANTS.iter().any(|(name, granted, _)| {
+        *name == room.name && path.segments.iter().map(String::as_str).eq(granted.split("::"))
+    })
 }
 
 fn remedy(room: &Room) -> String {
