@@ -28,6 +28,7 @@
 //! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
 //! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
 //! | `tls` | core | the client's side of one TLS connection, to an origin |
+//! | `online` | core | who is on which url: rows in three orders, for one writer and any readers |
 //! | `admin` | core | the text of the metrics, the control socket's protocol |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
@@ -59,6 +60,7 @@ pub mod config;
 pub mod daemon;
 pub mod http;
 pub mod limits;
+pub mod online;
 pub mod stdx;
 pub mod sys;
 pub mod time;

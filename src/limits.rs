@@ -400,3 +400,11 @@ const _: () = assert!(PRESENCE_BITS.is_multiple_of(64));
 /// present. Beyond: they are filled anew by looking through the tree; a tree with more names is
 /// asked the disk.
 pub const PRESENCE_NAMES_MAX: u64 = PRESENCE_BITS as u64 / 10;
+
+/// Longest name of a user in the index of who is online, in bytes: a row counts it in eight bits.
+/// Beyond: the hit is dropped and counted.
+pub const ONLINE_NAME_BYTES_MAX: usize = 255;
+
+/// Longest url in the index of who is online, in bytes. Browsers and proxies keep to 2,048; what is
+/// longer is seldom a page. Beyond: the hit is dropped and counted.
+pub const ONLINE_URL_BYTES_MAX: usize = 2048;

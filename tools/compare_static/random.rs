@@ -27,6 +27,7 @@ impl Random {
     }
 
     /// So many bytes.
+    #[allow(dead_code, reason = "compare_online takes numbers only")]
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(count + 8);
         while bytes.len() < count {
