@@ -306,13 +306,41 @@ impl Reclaim {
             if source.rewind().is_err() || source.read_to_string(&mut self.text).is_err() {
                 continue;
             }
-            for line in self.text.lines() {
-                let Some((name, value)) = line.split_once(' ') else { continue };
-                if name.starts_with(*counter) {
-                    sum = sum.wrapping_add(value.parse().unwrap_or(0));
-                }
-            }
+            sum = sum.wrapping_add(reclaimed(&self.text, counter));
         }
         sum
+    }
+}
+
+/// From this many bytes on the limit of a control group of version 1 is none: it says the largest
+/// number of whole pages in 63 bits.
+const LIMIT_NONE: u64 = 1 << 62;
+
+/// The sum of the counters in `text` whose names begin with `counter`; 0 for a group that has no
+/// limit on its memory: nothing is reclaimed for its sake, and its counter of pages that left it
+/// grows with every process that ends in it.
+fn reclaimed(text: &str, counter: &str) -> u64 {
+    let lines = || text.lines().filter_map(|line| line.split_once(' '));
+    let values =
+        |begin| lines().filter(move |(name, _)| name.starts_with(begin)).map(|(_, value)| value);
+    let limit = values("hierarchical_memory_limit").find_map(|value| value.parse::<u64>().ok());
+    if limit.is_some_and(|limit| limit >= LIMIT_NONE) {
+        return 0;
+    }
+    values(counter).fold(0, |sum, value| sum.wrapping_add(value.parse().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_without_a_limit_reclaims_nothing() {
+        let machine = "nr_free_pages 7\npgsteal_kswapd 10\npgsteal_direct 5\npgscan_direct 90\n";
+        assert_eq!(reclaimed(machine, "pgsteal"), 15);
+        let limited = "cache 1\npgpgin 9\npgpgout 5\nhierarchical_memory_limit 1073741824\n";
+        assert_eq!(reclaimed(limited, "pgpgout"), 5);
+        let free = "cache 1\npgpgout 5\nhierarchical_memory_limit 9223372036854771712\n";
+        assert_eq!(reclaimed(free, "pgpgout"), 0);
     }
 }
