@@ -101,6 +101,17 @@ impl Freshness {
         self.ttl(now) > 0
     }
 
+    /// The second from which on it is not fresh, or is to be asked about each time (then 0): until
+    /// then it answers every request that asks for nothing else.
+    #[must_use]
+    pub fn fresh_until(&self) -> UnixSeconds {
+        if self.reuse == Reuse::Never || self.lifetime_seconds <= self.initial_age_seconds {
+            return UnixSeconds(0);
+        }
+        let left = self.lifetime_seconds - self.initial_age_seconds;
+        UnixSeconds(self.received_at.0.saturating_add(left.into()))
+    }
+
     /// A soft purge: stale from `now` on. What may be used stale still may, counted from now.
     pub fn expire(&mut self, now: UnixSeconds) {
         self.lifetime_seconds = self.lifetime_seconds.min(self.age(now));
@@ -218,6 +229,21 @@ mod tests {
         assert_eq!(old.initial_age_seconds, DELTA_SECONDS_MAX);
         assert_eq!(old.age(UnixSeconds(u64::MAX)), DELTA_SECONDS_MAX);
         assert_eq!(old.lifetime_seconds, Policy::default().lifetimes.max_seconds);
+    }
+
+    #[test]
+    fn fresh_until_says_what_is_fresh_says() {
+        for (control, initial) in [("max-age=100", 0), ("max-age=100", 99), ("max-age=100", 100)] {
+            let age = initial.to_string();
+            let lines = [DATE, (b"Cache-Control", control.as_bytes()), (b"Age", age.as_bytes())];
+            let stored = freshness(&lines, T.0, T.0);
+            for now in [0, T.0 - 1, T.0, T.0 + 1, T.0 + 99, T.0 + 100, u64::MAX] {
+                let now = UnixSeconds(now);
+                assert_eq!(now < stored.fresh_until(), stored.is_fresh(now), "{initial} {now:?}");
+            }
+        }
+        let asked = freshness(&[DATE, (b"Cache-Control", b"max-age=100, no-cache")], T.0, T.0);
+        assert_eq!(asked.fresh_until(), UnixSeconds(0));
     }
 
     #[test]

@@ -184,6 +184,13 @@ impl Shared {
         match found {
             Lookup::Opening => Ok(Resolved::Waits),
             Lookup::Found(version) => {
+                let is_for_all = self.date.seconds() < version.fresh_until
+                    && wanted.next.is_none()
+                    && wanted.control == RequestControl::default();
+                if is_for_all {
+                    self.note_used(&version, key);
+                    return Ok(Resolved::Hit { version, is_stale: false });
+                }
                 let Some(record) = &version.record else { return Ok(Resolved::File(version)) };
                 if !is_for(record, wanted.fields) {
                     let record = Arc::clone(record);
@@ -213,10 +220,22 @@ impl Shared {
 
     /// What the tree has, where it has something: most that it lacks is known without a look.
     fn look_up(&mut self, key: &[u8], wanted: &Wanted<'_>, settings: &Settings) -> Lookup {
+        if let Some(version) = self.files.current(key, self.now, settings) {
+            return Lookup::Found(version);
+        }
         if !self.files.has(key) && self.files.is_watched() && self.presence.is_absent(key) {
             return Lookup::Absent(Status::NotFound);
         }
         self.files.lookup(key, self.now, settings, wanted.waiter, &mut self.ring)
+    }
+
+    /// Tells the store now and then that a file is in use.
+    fn note_used(&mut self, version: &Version, key: &[u8]) {
+        let now = self.date.seconds();
+        if now.0.saturating_sub(version.used.get()) >= USED_PERIOD_SECONDS {
+            version.used.set(now.0);
+            self.fetches.note_used(key);
+        }
     }
 
     /// The key's own answer is for others: looks for the variant that is for this request.
@@ -276,10 +295,7 @@ impl Shared {
             let version = self.files.handled(version, &line, &self.settings, self.now);
             return Ok(Resolved::File(version));
         }
-        if now.0.saturating_sub(version.used.get()) >= USED_PERIOD_SECONDS {
-            version.used.set(now.0);
-            self.fetches.note_used(key);
-        }
+        self.note_used(version, key);
         let policy = &wanted.rule.policy;
         let plan = plan_serve(Some(&record.freshness), wanted.method, &wanted.control, now, policy);
         match plan {

@@ -65,6 +65,11 @@ enum Entry {
     },
 }
 
+/// How long a file is taken to be as it was.
+const fn bound(is_watched: bool, settings: &Settings) -> Duration {
+    if is_watched { settings.recheck_watched } else { settings.recheck }
+}
+
 /// What is known of a key.
 pub enum Lookup {
     /// Serve this.
@@ -138,6 +143,28 @@ impl Files {
         self.table.find(key).is_some()
     }
 
+    /// The file of `key` where nothing about it is in doubt: what most requests need, in one look.
+    pub fn current(
+        &mut self,
+        key: &[u8],
+        now: Instant,
+        settings: &Settings,
+    ) -> Option<Rc<Version>> {
+        let id = self.table.find(key)?;
+        let Some(Entry::Present { version, checked, is_watched, flushes }) = self.table.value(id)
+        else {
+            return None;
+        };
+        let is_sure = *flushes == self.flushes
+            && now.since(*checked) < bound(self.is_guarded(*is_watched), settings);
+        (is_sure && !version.is_broken()).then(|| Rc::clone(version))
+    }
+
+    /// Whether a change of a file that is watched would be seen. While changes are lost, none is.
+    fn is_guarded(&self, is_watched: bool) -> bool {
+        is_watched && self.tree.is_watching.load(Ordering::Relaxed)
+    }
+
     /// Whether changes of the tree are seen.
     pub fn is_watched(&self) -> bool {
         self.tree.is_watching.load(Ordering::Relaxed)
@@ -175,11 +202,8 @@ impl Files {
                     let age = now.since(*checked);
                     // A watched file is looked at again behind the request's back: the watch is
                     // what counts, this heals a lost event. An unwatched one has no other guard.
-                    // While changes are lost nothing counts as watched.
-                    let is_watched = *is_watched && self.tree.is_watching.load(Ordering::Relaxed);
-                    let bound =
-                        if is_watched { settings.recheck_watched } else { settings.recheck };
-                    if age < bound {
+                    let is_watched = self.is_guarded(*is_watched);
+                    if age < bound(is_watched, settings) {
                         return Lookup::Found(Rc::clone(version));
                     }
                     if is_watched {

@@ -29,7 +29,7 @@ use super::super::super::counters::Counters;
 use super::super::super::settings::Settings;
 use super::super::follow::Renewal;
 use super::handle::Handle;
-use super::version::{prepare, prepare_handled, prepare_stored};
+use super::version::{fresh_until, prepare, prepare_handled, prepare_stored};
 use super::{Entry, Files, Lookup, OpenFile, Version};
 
 /// A file on its way to being opened.
@@ -370,6 +370,7 @@ impl Files {
             mapping,
             file: file.map(Rc::new),
             prepared,
+            fresh_until: fresh_until(record.as_ref()),
             record,
             codings,
             used: Cell::new(0),

@@ -22,7 +22,7 @@ use crate::sys::clock::{unix_nanos, unix_seconds};
 use crate::sys::hot::{Arena, Block};
 use crate::sys::mapping::Mapping;
 use crate::sys::tree::Identity;
-use crate::time::Instant;
+use crate::time::{Instant, UnixSeconds};
 
 use super::super::super::settings::Settings;
 use super::super::fetch::status_line;
@@ -40,6 +40,9 @@ pub struct Version {
     pub record: Option<Arc<Record>>,
     /// Precompressed siblings seen beside it when it was opened.
     pub codings: Codings,
+    /// Until when an origin's answer is for every request that asks for nothing special, as its
+    /// record says, which lies elsewhere in memory; 0 where it is not, or there is none.
+    pub fresh_until: UnixSeconds,
     /// When its use was last told to the store.
     pub used: Cell<u64>,
     /// How often it was asked for since the arena last looked, and its copy there.
@@ -122,6 +125,7 @@ impl Version {
             mapping: self.mapping.clone(),
             file: self.file.clone(),
             prepared,
+            fresh_until: fresh_until(Some(record)),
             record: Some(Arc::clone(record)),
             codings: self.codings,
             used: Cell::new(0),
@@ -160,6 +164,13 @@ impl Version {
     /// The end of what may be sent now of `range`, without waiting for a disk.
     pub fn resident_until(&self, range: &Range<u64>, epoch: u64) -> u64 {
         self.residency.borrow().until(range, epoch)
+    }
+}
+
+pub(super) fn fresh_until(record: Option<&Arc<Record>>) -> UnixSeconds {
+    match record {
+        Some(record) if record.nominated.is_empty() => record.freshness.fresh_until(),
+        _ => UnixSeconds(0),
     }
 }
 
