@@ -408,3 +408,12 @@ pub const ONLINE_NAME_BYTES_MAX: usize = 255;
 /// Longest url in the index of who is online, in bytes. Browsers and proxies keep to 2,048; what is
 /// longer is seldom a page. Beyond: the hit is dropped and counted.
 pub const ONLINE_URL_BYTES_MAX: usize = 2048;
+
+/// Longest request to the service of who is online, in bytes, an inline line included: what Redis
+/// takes of a line. A url has 2,048. Beyond: a protocol error, and the connection is closed.
+pub const ONLINE_REQUEST_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(ONLINE_REQUEST_BYTES_MAX > 4 * ONLINE_URL_BYTES_MAX);
+
+/// Most arguments of a request to it. The longest commands have seven, but a client may ask about
+/// all commands by name. Beyond: a protocol error, and the connection is closed.
+pub const ONLINE_ARGUMENTS_MAX: usize = 256;

@@ -18,6 +18,7 @@ mod chain;
 mod hash;
 pub mod plain;
 mod query;
+pub mod resp;
 mod seen;
 mod text;
 mod version;
