@@ -73,11 +73,8 @@ pub struct UrlCount {
 }
 
 impl Online {
-    /// The oldest stamp that an answer may have which goes back to `since`: nothing is older than
-    /// the window, though it may not have been culled yet.
     fn floor(&self, since: Option<Millis>) -> Stamp {
-        let oldest = Millis(self.now().0.saturating_sub(u64::from(self.writer.bounds.window_ms)));
-        stamp(since.unwrap_or_default().clamp(oldest, self.now()))
+        self.seen.floor(since, self.now())
     }
 
     /// Users seen at `since` or later. Exact: whole slices are added up, the rest is walked.

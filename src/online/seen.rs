@@ -103,6 +103,8 @@ pub(super) struct Seen {
     pub count: Alone<AtomicU32>,
     /// The writer's latest time.
     pub now: Alone<AtomicU64>,
+    /// How long a user stays.
+    pub window_ms: u32,
     /// Decides over tags.
     pub seed: foldhash::fast::FixedState,
 }
@@ -124,8 +126,17 @@ impl Seen {
             names_version: Alone::default(),
             count: Alone::default(),
             now: Alone(AtomicU64::new(now.0)),
+            window_ms: bounds.window_ms,
             seed: foldhash::fast::FixedState::with_seed(bounds.seed),
         })
+    }
+
+    /// The oldest stamp that an answer at `now` may have which goes back to `since`: nothing is
+    /// older than the window, though it may not have been culled yet.
+    pub fn floor(&self, since: Option<Millis>, now: Millis) -> Stamp {
+        let oldest = Millis(now.0.saturating_sub(u64::from(self.window_ms)));
+        // A time to come is one that nobody was seen at.
+        stamp(since.unwrap_or_default().clamp(oldest, Millis(now.0.saturating_add(1))))
     }
 
     /// The tag of a name.
@@ -373,7 +384,8 @@ impl Reader {
     }
 
     /// Up to `limit` users on the url `name`, newest first, none older than `since`; and how many
-    /// are on it in all. They were there at one moment, all of them.
+    /// are on it in all, those included that are due to be culled. They were there at one moment,
+    /// all of them.
     ///
     /// # Errors
     /// `Outrun` where the url changed during every look.
@@ -390,7 +402,8 @@ impl Reader {
             let Some(words) = self.seen.urls.find(url) else { continue };
             let now = Millis(load_wide(&self.seen.now.0));
             let count = load(&words[COUNT]);
-            let done = self.seen.visitors(url, limit, since.map(stamp), now, out);
+            let floor = Some(self.seen.floor(since, now));
+            let done = self.seen.visitors(url, limit, floor, now, out);
             if is_same(&words[VERSION], version) && done.is_some() {
                 return Ok(count);
             }
@@ -422,7 +435,7 @@ impl Reader {
             out.at = unstamp(high(place), now);
             let is_whole = is_there && done.is_some() && is_same(&entry[VERSION], version);
             if is_whole && is_same(&self.seen.users_version.0, users) {
-                return Ok(true);
+                return Ok(!is_later(self.seen.floor(None, now), high(place)));
             }
         }
         Err(Outrun)

@@ -129,6 +129,38 @@ fn rows_leave_for_their_age_in_slices() {
 }
 
 #[test]
+fn a_reader_answers_as_the_owner_does() {
+    let mut index = index(bounds());
+    for at in 0..10_u64 {
+        index.hit(&hit(&format!("u{at}"), "/", at * 100));
+    }
+    let reader = index.reader();
+    let (mut theirs, mut ours) = (Visitors::default(), Visitors::default());
+    let mut compare = |index: &Online| {
+        let now = index.now().0;
+        for since in [0, 1, now - u64::from(WINDOW_MS) - 1, now - 350, now, now + 5, u64::MAX] {
+            for since in [None, Some(Millis(since))] {
+                let count = index.visitors(b"/", 5, since, &mut ours);
+                assert_eq!(reader.visitors(b"/", 5, since, &mut theirs), Ok(count));
+                assert!(theirs.iter().eq(ours.iter()), "{since:?}");
+            }
+        }
+        for user in ["u0", "u9", "nobody"] {
+            let mut place = Whereabouts::default();
+            let is_there = reader.user(user.as_bytes(), &mut place).expect("nobody writes");
+            assert_eq!(is_there.then_some(place), index.user(user.as_bytes()), "{user}");
+        }
+        assert_eq!(reader.count(), index.count());
+    };
+    compare(&index);
+    // Some are too old, and not culled yet.
+    index.handle_time(Millis(NOW.0 + u64::from(WINDOW_MS) - 450));
+    compare(&index);
+    index.cull(100);
+    compare(&index);
+}
+
+#[test]
 fn a_clock_may_leap() {
     let mut index = index(bounds());
     for leap in [u64::from(WINDOW_MS) + 1, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 40] {
