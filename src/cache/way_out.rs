@@ -36,7 +36,7 @@ pub const SENDFILE_BYTES_MIN: u64 = 32 * 1024;
 /// copy is differs between machines more than what page references cost (1 MiB copied: 0.72 of
 /// sendfile's time on one machine, 1.24 on another), and copies of large bodies in all the sockets
 /// push everything else out of the caches.
-pub const SENDFILE_ALWAYS_BYTES_MIN: u64 = 64 * 1024;
+pub const SENDFILE_ALWAYS_BYTES_MIN: u64 = 2 * 1024 * 1024;
 
 /// A file that was sent within this many bytes lies in the processor's caches: copying a body that
 /// is not large is cheaper then than counting references to its pages, which all cores fight for. A
