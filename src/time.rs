@@ -39,6 +39,10 @@ impl Instant {
     }
 }
 
+/// Wall-clock time in milliseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
 /// Wall-clock time in whole seconds since 1970-01-01 UTC. Earlier times are held as zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixSeconds(pub u64);

@@ -32,10 +32,11 @@ pub struct Circumstances {
 /// buffer is cheaper than the second call and the pages' bookkeeping, whatever is in the caches.
 pub const SENDFILE_BYTES_MIN: u64 = 32 * 1024;
 
-/// Bodies of at least this many bytes leave by sendfile even if the file was just sent. How fast a
-/// copy is differs between machines more than what page references cost (1 MiB copied: 0.72 of
-/// sendfile's time on one machine, 1.24 on another), and copies of large bodies in all the sockets
-/// push everything else out of the caches.
+/// Bodies of at least this many bytes leave by sendfile even if the file was just sent: copies of
+/// such in all the sockets push everything else out of the caches. From 64 KiB on it pays on some
+/// machines (1 MiB copied costs 0.72 of sendfile's time on one, 1.24 on another), but requests
+/// pipelined behind such an answer are not carried out any more once the daemon is told to end,
+/// and those that are copied leave in one batch with them.
 pub const SENDFILE_ALWAYS_BYTES_MIN: u64 = 2 * 1024 * 1024;
 
 /// A file that was sent within this many bytes lies in the processor's caches: copying a body that

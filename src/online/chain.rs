@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU32;
 
 use crate::online::arena::{Arena, NoMemory, Pool, load, store};
 use crate::stdx::num::narrow;
+use crate::stdx::random::Random;
 use crate::sys::prefetch::prefetch;
 
 /// Items in a block of 64 bytes, beside two links and the word that counts them.
@@ -137,7 +138,7 @@ impl Blocks {
 
     /// Fetches a block.
     #[inline]
-    pub fn fetch(&self, block: u32) {
+    pub fn prefetch(&self, block: u32) {
         if let Some(words) = self.blocks.find(block) {
             prefetch(words);
         }
@@ -157,7 +158,7 @@ pub struct Chains {
     blocks_pool: Pool,
     towers_pool: Pool,
     /// Source of towers' heights.
-    random: u64,
+    random: Random,
 }
 
 /// Where an item belongs.
@@ -179,7 +180,7 @@ impl Chains {
             towers,
             blocks_pool: Pool::default(),
             towers_pool: Pool::default(),
-            random: seed | 1,
+            random: Random::new(seed),
         }
     }
 
@@ -475,11 +476,7 @@ impl Chains {
 
     /// 0 for seven blocks of eight, 1 for seven of eight of the others, and so on.
     fn height(&mut self) -> usize {
-        // xorshift64, Marsaglia 2003: nobody gains from guessing it, for the order is not random.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random.leading_zeros() as usize / 3).min(LEVELS)
+        (self.random.draw().leading_zeros() as usize / 3).min(LEVELS)
     }
 }
 
@@ -550,11 +547,9 @@ mod tests {
         const COUNT: u32 = 5000;
         let mut chain = Sorted::new(COUNT);
         let mut model = std::collections::BTreeSet::new();
-        let mut random = 1_u64;
+        let mut source = Random::new(1);
         for step in 0..60_000_u32 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
+            let random = source.draw();
             let item = 1 + u32::try_from(random % u64::from(COUNT)).expect("it is below COUNT");
             // It grows, shrinks to a few, and grows again.
             let grows = (step / 15_000).is_multiple_of(2);

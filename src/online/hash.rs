@@ -60,7 +60,7 @@ impl HashIndex {
 
     /// Fetches the slots where a search for `tag` begins.
     #[inline]
-    pub fn fetch(&self, tag: u32) {
+    pub fn prefetch(&self, tag: u32) {
         if let Some(slot) = self.slot(self.home(tag)) {
             prefetch(slot);
         }

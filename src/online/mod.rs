@@ -2,7 +2,7 @@
 //!
 //! Input: hits (`hit`, `hits`), the time (`handle_time`), questions, by whoever owns the index.
 //! Output: answers; `Reader` gives the same from other threads, without a lock.
-//! Owns: one row per user, bounded by `Bounds::rows_max`; one entry per url, `Bounds::urls_max`.
+//! Owns: one row per user, bounded by `Options::rows_max`; one entry per url, `Options::urls_max`.
 //! Thread: one writer, any number of readers.
 //! Invariants: a user has one row; it is in the chain of its url, in the order of time and in the
 //! order of names; times lie between now less the window and now; what is equally old stays in the
@@ -33,18 +33,15 @@ use crate::online::arena::{high, load, load_wide, low};
 use crate::online::seen::{FRONT, HOMES, Seen, TEXT, WHEN_WHERE};
 use crate::online::writer::Writer;
 use crate::sys::prefetch::prefetch;
+use crate::time::UnixMillis;
 
 pub use crate::online::arena::NoMemory;
 pub use crate::online::query::UrlCount;
 pub use crate::online::seen::{Outrun, Reader, Visitors, Whereabouts};
 
-/// Wall-clock time in milliseconds since 1970-01-01 UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Millis(pub u64);
-
 /// What an index may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct Options {
     /// How long a user stays after the last hit, in milliseconds; 7 days at most.
     pub window_ms: u32,
     /// Most users. Beyond: the one seen longest ago goes.
@@ -79,7 +76,7 @@ pub struct Hit<'a> {
     /// What, 1 to `ONLINE_URL_BYTES_MAX` bytes.
     pub url: &'a [u8],
     /// When. Later than now: now.
-    pub at: Millis,
+    pub at: UnixMillis,
 }
 
 /// What became of a hit.
@@ -113,7 +110,7 @@ pub struct Tally {
     /// Hits dropped for want of room.
     pub no_room: u64,
     /// Rows that left for their age.
-    pub expired: u64,
+    pub culled: u64,
     /// Rows that left for want of room.
     pub evicted: u64,
     /// Urls that left, since nobody was on them.
@@ -135,12 +132,12 @@ impl Online {
     ///
     /// # Panics
     /// If a bound is zero or above its maximum: the configuration checks them.
-    pub fn new(bounds: Bounds, now: Millis) -> Result<Self, NoMemory> {
-        assert!(bounds.window_ms > 0 && bounds.window_ms <= WINDOW_MS_MAX, "checked");
-        assert!(bounds.rows_max > 0 && bounds.rows_max <= ROWS_MAX, "checked");
-        assert!(bounds.urls_max > 0 && bounds.urls_max <= URLS_MAX, "checked");
-        let seen = Seen::new(&bounds, now)?;
-        Ok(Self { writer: Writer::new(bounds, &seen, now), seen: Arc::new(seen) })
+    pub fn new(options: Options, now: UnixMillis) -> Result<Self, NoMemory> {
+        assert!(options.window_ms > 0 && options.window_ms <= WINDOW_MS_MAX, "checked");
+        assert!(options.rows_max > 0 && options.rows_max <= ROWS_MAX, "checked");
+        assert!(options.urls_max > 0 && options.urls_max <= URLS_MAX, "checked");
+        let seen = Seen::new(&options, now)?;
+        Ok(Self { writer: Writer::new(options, &seen, now), seen: Arc::new(seen) })
     }
 
     /// A reader for another thread.
@@ -164,13 +161,13 @@ impl Online {
 
     /// The latest time that it was told.
     #[must_use]
-    pub const fn now(&self) -> Millis {
+    pub const fn now(&self) -> UnixMillis {
         self.writer.now
     }
 
     /// Tells the time. A clock that goes back is not followed; one that leaps by more than the
     /// window empties the index at once, since all in it is older then.
-    pub fn handle_time(&mut self, now: Millis) {
+    pub fn handle_time(&mut self, now: UnixMillis) {
         self.writer.handle_time(&self.seen, now);
     }
 
@@ -191,7 +188,7 @@ impl Online {
     #[inline]
     pub fn hit(&mut self, hit: &Hit<'_>) -> Outcome {
         let tags = (self.seen.tag(hit.user), self.seen.tag(hit.url));
-        self.fetch_ahead(&[tags]);
+        self.prefetch_batch(&[tags]);
         self.hit_tagged(hit, tags)
     }
 
@@ -215,7 +212,7 @@ impl Online {
             if batch.is_empty() {
                 return;
             }
-            self.fetch_ahead(&tags);
+            self.prefetch_batch(&tags);
             for (hit, tags) in batch.iter().zip(&tags) {
                 outcome(self.hit_tagged(hit, *tags));
             }
@@ -236,12 +233,12 @@ impl Online {
     /// Fetches what the hits of a batch will need, step by step for all of them: the misses of one
     /// step do not wait for each other, nor those of a user for those of a url.
     #[inline]
-    fn fetch_ahead(&self, tags: &[(u32, u32)]) {
+    fn prefetch_batch(&self, tags: &[(u32, u32)]) {
         let seen = &*self.seen;
         let (mut rows, mut urls) = ([0; BATCH], [0; BATCH]);
         for (user, url) in tags {
-            seen.users.fetch(*user);
-            seen.names.fetch(*url);
+            seen.users.prefetch(*user);
+            seen.names.prefetch(*url);
         }
         for (at, (user, url)) in tags.iter().enumerate() {
             (rows[at], urls[at]) = (seen.users.guess(*user), seen.names.guess(*url));
@@ -251,11 +248,11 @@ impl Online {
         for at in 0..tags.len() {
             let (row, url) = (seen.rows.at(rows[at]), seen.urls.at(urls[at]));
             let homes = load_wide(&row[HOMES]);
-            seen.blocks.fetch(high(homes));
-            seen.blocks.fetch(low(homes));
+            seen.blocks.prefetch(high(homes));
+            seen.blocks.prefetch(low(homes));
             prefetch(seen.urls.at(low(load_wide(&row[WHEN_WHERE])) >> 8));
-            seen.texts.fetch(load(&url[TEXT]));
-            seen.blocks.fetch(load(&url[FRONT]));
+            seen.texts.prefetch(load(&url[TEXT]));
+            seen.blocks.prefetch(load(&url[FRONT]));
         }
     }
 }

@@ -3,14 +3,16 @@
 //! Input: hits, as `online::Online` takes them.   Output: the same answers.
 //! Owns: one node per user; unbounded, for tests and benchmarks.   Thread: any.
 //! Invariants: a node is in all three orders with the same height.
-//! Not here: readers on other threads, bounds, limits on names.
+//! Not here: readers on other threads, options, limits on names.
 //! Source: Schlossnagle, "Scalable Internet Architectures", 2006, chapter 8; Pugh, CACM 33(6),
 //! 1990.
 //! Differs from the source: nodes lie in one vector and are named by their index.
 
 use std::cmp::Ordering;
 
-use crate::online::{Hit, Millis};
+use crate::online::Hit;
+use crate::stdx::random::Random;
+use crate::time::UnixMillis;
 
 const LEVELS: usize = 20;
 const ORDERS: usize = 3;
@@ -22,7 +24,7 @@ const BY_TIME: usize = 2;
 struct Node {
     user: Vec<u8>,
     url: Vec<u8>,
-    at: Millis,
+    at: UnixMillis,
     /// Order of arrival.
     arrival: u64,
     /// What follows, by order and level.
@@ -33,7 +35,7 @@ struct Node {
 struct Key<'a> {
     user: &'a [u8],
     url: &'a [u8],
-    at: Millis,
+    at: UnixMillis,
     arrival: u64,
 }
 
@@ -45,7 +47,7 @@ pub struct Plain {
     free: Vec<u32>,
     count: usize,
     arrivals: u64,
-    random: u64,
+    random: Random,
     window_ms: u64,
 }
 
@@ -55,7 +57,14 @@ impl Plain {
     pub fn new(window_ms: u64) -> Self {
         let next = std::array::from_fn(|_| vec![0; LEVELS]);
         let head = Node { next, ..Node::default() };
-        Self { nodes: vec![head], free: Vec::new(), count: 0, arrivals: 0, random: 1, window_ms }
+        Self {
+            nodes: vec![head],
+            free: Vec::new(),
+            count: 0,
+            arrivals: 0,
+            random: Random::new(1),
+            window_ms,
+        }
     }
 
     /// Users in it.
@@ -93,7 +102,7 @@ impl Plain {
     }
 
     fn find(&self, user: &[u8]) -> Option<u32> {
-        let key = Key { user, url: b"", at: Millis(0), arrival: 0 };
+        let key = Key { user, url: b"", at: UnixMillis(0), arrival: 0 };
         let before = self.search(&key, BY_USER)[0];
         let found = self.nodes[before as usize].next[BY_USER][0];
         (found != 0 && self.nodes[found as usize].user == user).then_some(found)
@@ -122,10 +131,7 @@ impl Plain {
             self.unlink(node);
         }
         self.arrivals += 1;
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let height = (1 + self.random.leading_zeros() as usize).min(LEVELS);
+        let height = (1 + self.random.draw().leading_zeros() as usize).min(LEVELS);
         let node = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(Node::default());
             crate::stdx::num::narrow(self.nodes.len() - 1)
@@ -153,8 +159,8 @@ impl Plain {
     }
 
     /// Removes all that is older than the window before `now`.
-    pub fn cull(&mut self, now: Millis) {
-        let oldest = Millis(now.0.saturating_sub(self.window_ms));
+    pub fn cull(&mut self, now: UnixMillis) {
+        let oldest = UnixMillis(now.0.saturating_sub(self.window_ms));
         // The oldest is the last: what follows a key of its time and no arrival.
         loop {
             let key = Key { user: b"", url: b"", at: oldest, arrival: 0 };
@@ -167,15 +173,15 @@ impl Plain {
     }
 
     /// Up to `limit` users on `url`, newest first.
-    pub fn visitors(&self, url: &[u8], limit: usize) -> impl Iterator<Item = (&[u8], Millis)> {
-        let key = Key { user: b"", url, at: Millis(u64::MAX), arrival: u64::MAX };
+    pub fn visitors(&self, url: &[u8], limit: usize) -> impl Iterator<Item = (&[u8], UnixMillis)> {
+        let key = Key { user: b"", url, at: UnixMillis(u64::MAX), arrival: u64::MAX };
         let before = self.search(&key, BY_URL)[0];
         let url = url.to_vec();
         self.walk(before, BY_URL).take_while(move |node| node.url == url).take(limit).map(seen)
     }
 
     /// All users, newest first.
-    pub fn newest(&self) -> impl Iterator<Item = (&[u8], Millis)> {
+    pub fn newest(&self) -> impl Iterator<Item = (&[u8], UnixMillis)> {
         self.walk(0, BY_TIME).map(seen)
     }
 
@@ -193,6 +199,6 @@ impl Plain {
     }
 }
 
-fn seen(node: &Node) -> (&[u8], Millis) {
+fn seen(node: &Node) -> (&[u8], UnixMillis) {
     (&node.user, node.at)
 }

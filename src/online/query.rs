@@ -8,13 +8,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::online::Online;
 use crate::online::arena::{high, load, load_wide, low};
 use crate::online::chain::{Ends, Place};
 use crate::online::seen::{
     COUNT, HOMES, LEN, Stamp, TEXT, Visitors, WHEN_WHERE, Whereabouts, is_later, stamp, unstamp,
 };
 use crate::online::writer::when;
-use crate::online::{Millis, Online};
+use crate::time::UnixMillis;
 
 /// Slices of time that rows are counted by; a power of two, so that stamps may wrap.
 const SLICES: u32 = 4096;
@@ -73,13 +74,13 @@ pub struct UrlCount {
 }
 
 impl Online {
-    fn floor(&self, since: Option<Millis>) -> Stamp {
+    fn floor(&self, since: Option<UnixMillis>) -> Stamp {
         self.seen.floor(since, self.now())
     }
 
     /// Users seen at `since` or later. Exact: whole slices are added up, the rest is walked.
     #[must_use]
-    pub fn count_since(&self, since: Millis) -> u32 {
+    pub fn count_since(&self, since: UnixMillis) -> u32 {
         if since > self.now() {
             return 0;
         }
@@ -114,7 +115,7 @@ impl Online {
         &self,
         name: &[u8],
         limit: usize,
-        since: Option<Millis>,
+        since: Option<UnixMillis>,
         out: &mut Visitors,
     ) -> u32 {
         out.clear();
@@ -126,7 +127,7 @@ impl Online {
     }
 
     /// Up to `limit` users of all urls, newest first, none older than `since`.
-    pub fn newest(&self, limit: usize, since: Option<Millis>, out: &mut Visitors) {
+    pub fn newest(&self, limit: usize, since: Option<UnixMillis>, out: &mut Visitors) {
         out.clear();
         let floor = Some(self.floor(since));
         let front = self.writer.by_time.front;

@@ -10,13 +10,14 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+use crate::online::Options;
 use crate::online::arena::{Arena, NoMemory, high, load, load_wide, low};
 use crate::online::chain::{BLOCK_ITEMS_MIN, Blocks};
 use crate::online::hash::HashIndex;
 use crate::online::text::{Texts, word};
 use crate::online::version::{begin_look, is_same};
-use crate::online::{Bounds, Millis};
 use crate::sys::prefetch::prefetch;
+use crate::time::UnixMillis;
 
 /// Words of a row: the name's first 16 bytes (or its first 8 and the number of its text), when and
 /// where the user was last, where that is in the chains.
@@ -62,14 +63,14 @@ pub(super) const fn is_later(a: Stamp, b: Stamp) -> bool {
 
 /// The stamp of a time.
 #[inline]
-pub(super) const fn stamp(at: Millis) -> Stamp {
+pub(super) const fn stamp(at: UnixMillis) -> Stamp {
     low(at.0)
 }
 
 /// The time of a stamp that lies in the window that ends `now`.
 #[inline]
-pub(super) const fn unstamp(stamp: Stamp, now: Millis) -> Millis {
-    Millis(now.0.saturating_sub(low(now.0).wrapping_sub(stamp) as u64))
+pub(super) const fn unstamp(stamp: Stamp, now: UnixMillis) -> UnixMillis {
+    UnixMillis(now.0.saturating_sub(low(now.0).wrapping_sub(stamp) as u64))
 }
 
 /// The bytes of a name that lies in its row, and zeros after it.
@@ -110,33 +111,33 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn new(bounds: &Bounds, now: Millis) -> Result<Self, NoMemory> {
-        let texts = bounds.text_bytes_max / 64;
+    pub fn new(options: &Options, now: UnixMillis) -> Result<Self, NoMemory> {
+        let texts = options.text_bytes_max / 64;
         // Three orders of users, of which one is cut into a chain for each url; one of urls.
-        let full = bounds.rows_max / BLOCK_ITEMS_MIN * 3 + bounds.urls_max / BLOCK_ITEMS_MIN;
-        let blocks = full + bounds.urls_max + 8;
+        let full = options.rows_max / BLOCK_ITEMS_MIN * 3 + options.urls_max / BLOCK_ITEMS_MIN;
+        let blocks = full + options.urls_max + 8;
         Ok(Self {
-            rows: Arena::new(bounds.rows_max)?,
-            urls: Arena::new(bounds.urls_max)?,
+            rows: Arena::new(options.rows_max)?,
+            urls: Arena::new(options.urls_max)?,
             blocks: Blocks::new(blocks)?,
             texts: Texts::new(u32::try_from(texts).unwrap_or(u32::MAX))?,
-            users: HashIndex::new(bounds.rows_max)?,
-            names: HashIndex::new(bounds.urls_max)?,
+            users: HashIndex::new(options.rows_max)?,
+            names: HashIndex::new(options.urls_max)?,
             users_version: Alone::default(),
             names_version: Alone::default(),
             count: Alone::default(),
             now: Alone(AtomicU64::new(now.0)),
-            window_ms: bounds.window_ms,
-            seed: foldhash::fast::FixedState::with_seed(bounds.seed),
+            window_ms: options.window_ms,
+            seed: foldhash::fast::FixedState::with_seed(options.seed),
         })
     }
 
     /// The oldest stamp that an answer at `now` may have which goes back to `since`: nothing is
     /// older than the window, though it may not have been culled yet.
-    pub fn floor(&self, since: Option<Millis>, now: Millis) -> Stamp {
-        let oldest = Millis(now.0.saturating_sub(u64::from(self.window_ms)));
+    pub fn floor(&self, since: Option<UnixMillis>, now: UnixMillis) -> Stamp {
+        let oldest = UnixMillis(now.0.saturating_sub(u64::from(self.window_ms)));
         // A time to come is one that nobody was seen at.
-        stamp(since.unwrap_or_default().clamp(oldest, Millis(now.0.saturating_add(1))))
+        stamp(since.unwrap_or_default().clamp(oldest, UnixMillis(now.0.saturating_add(1))))
     }
 
     /// The tag of a name.
@@ -246,13 +247,13 @@ impl Seen {
         url: u32,
         limit: usize,
         since: Option<Stamp>,
-        now: Millis,
+        now: UnixMillis,
         out: &mut Visitors,
     ) -> Option<()> {
         let words = self.urls.find(url)?;
         // Where the second and third block lay when the first one was added, most often still.
-        self.blocks.fetch(load(&words[SECOND]));
-        self.blocks.fetch(load(&words[THIRD]));
+        self.blocks.prefetch(load(&words[SECOND]));
+        self.blocks.prefetch(load(&words[THIRD]));
         self.walk(load(&words[FRONT]), limit, since, now, out)
     }
 
@@ -263,7 +264,7 @@ impl Seen {
         mut block: u32,
         limit: usize,
         since: Option<Stamp>,
-        now: Millis,
+        now: UnixMillis,
         out: &mut Visitors,
     ) -> Option<()> {
         // A reader that lost a race may go round in a circle of empty blocks.
@@ -271,7 +272,7 @@ impl Seen {
         while block != 0 && steps > 0 {
             steps -= 1;
             let view = self.blocks.find(block)?;
-            self.blocks.fetch(view.next());
+            self.blocks.prefetch(view.next());
             for row in view.items() {
                 prefetch(self.rows.find(row)?);
             }
@@ -296,7 +297,7 @@ pub struct Visitors {
     /// The names, one after the other.
     names: Vec<u8>,
     /// Where each name ends, and the time of its hit.
-    rows: Vec<(usize, Millis)>,
+    rows: Vec<(usize, UnixMillis)>,
 }
 
 impl Visitors {
@@ -319,7 +320,7 @@ impl Visitors {
     }
 
     /// Name and time of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Millis)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], UnixMillis)> {
         self.rows.iter().enumerate().map(|(at, (end, time))| {
             let start = at.checked_sub(1).map_or(0, |before| self.rows[before].0);
             (&self.names[start..*end], *time)
@@ -333,7 +334,7 @@ pub struct Whereabouts {
     /// The url.
     pub url: Vec<u8>,
     /// When.
-    pub at: Millis,
+    pub at: UnixMillis,
 }
 
 /// Looks at an index from any thread, without a lock, and without holding the writer up.
@@ -393,14 +394,14 @@ impl Reader {
         &self,
         name: &[u8],
         limit: usize,
-        since: Option<Millis>,
+        since: Option<UnixMillis>,
         out: &mut Visitors,
     ) -> Result<u32, Outrun> {
         for _ in 0..LOOKS_MAX {
             out.clear();
             let Some((url, version)) = self.begin(name)? else { return Ok(0) };
             let Some(words) = self.seen.urls.find(url) else { continue };
-            let now = Millis(load_wide(&self.seen.now.0));
+            let now = UnixMillis(load_wide(&self.seen.now.0));
             let count = load(&words[COUNT]);
             let floor = Some(self.seen.floor(since, now));
             let done = self.seen.visitors(url, limit, floor, now, out);
@@ -425,7 +426,7 @@ impl Reader {
                 }
                 continue;
             };
-            let now = Millis(load_wide(&self.seen.now.0));
+            let now = UnixMillis(load_wide(&self.seen.now.0));
             let place = load_wide(&words[WHEN_WHERE]);
             let url = low(place) >> 8;
             let Some(entry) = self.seen.urls.find(url) else { continue };

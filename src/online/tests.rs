@@ -1,21 +1,27 @@
-//! The index by itself: orders, bounds, what a hit may bring.
+//! The index by itself: orders, options, what a hit may bring.
 
 use super::*;
 
-const NOW: Millis = Millis(1_700_000_000_000);
+const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const WINDOW_MS: u32 = 1_800_000;
 
-const fn bounds() -> Bounds {
-    Bounds { window_ms: WINDOW_MS, rows_max: 1000, urls_max: 100, text_bytes_max: 1 << 20, seed: 7 }
+const fn bounds() -> Options {
+    Options {
+        window_ms: WINDOW_MS,
+        rows_max: 1000,
+        urls_max: 100,
+        text_bytes_max: 1 << 20,
+        seed: 7,
+    }
 }
 
-fn index(bounds: Bounds) -> Online {
-    Online::new(bounds, NOW).expect("small")
+fn index(options: Options) -> Online {
+    Online::new(options, NOW).expect("small")
 }
 
 /// A hit `ago` milliseconds before now.
 fn hit<'a>(user: &'a str, url: &'a str, ago: u64) -> Hit<'a> {
-    Hit { user: user.as_bytes(), url: url.as_bytes(), at: Millis(NOW.0 - ago) }
+    Hit { user: user.as_bytes(), url: url.as_bytes(), at: UnixMillis(NOW.0 - ago) }
 }
 
 fn on(index: &Online, url: &str) -> Vec<String> {
@@ -36,7 +42,10 @@ fn a_hit_replaces_the_users_row() {
         (2, vec!["b".into()], vec!["a".into()])
     );
     let whereabouts = index.user(b"a").expect("it is there");
-    assert_eq!((whereabouts.url.as_slice(), whereabouts.at), (b"/2".as_slice(), Millis(NOW.0 - 5)));
+    assert_eq!(
+        (whereabouts.url.as_slice(), whereabouts.at),
+        (b"/2".as_slice(), UnixMillis(NOW.0 - 5))
+    );
     assert_eq!(index.user(b"c"), None);
 }
 
@@ -77,14 +86,14 @@ fn what_is_too_old_or_has_no_name_changes_nothing() {
 #[test]
 fn a_hit_from_the_future_is_one_of_now() {
     let mut index = index(bounds());
-    index.hit(&Hit { user: b"a", url: b"/", at: Millis(u64::MAX) });
+    index.hit(&Hit { user: b"a", url: b"/", at: UnixMillis(u64::MAX) });
     assert_eq!(index.user(b"a").expect("it is there").at, NOW);
     assert_eq!(index.tally().from_future, 1);
 }
 
 #[test]
 fn names_of_every_length_are_told_apart() {
-    let mut index = index(Bounds { urls_max: 1000, ..bounds() });
+    let mut index = index(Options { urls_max: 1000, ..bounds() });
     let name = |len: usize, last: char| {
         let mut name = "n".repeat(len - 1);
         name.push(last);
@@ -112,18 +121,18 @@ fn rows_leave_for_their_age_in_slices() {
     for at in 0..500_u64 {
         index.hit(&hit(&format!("u{at}"), &format!("/{}", at % 7), 500 - at));
     }
-    index.handle_time(Millis(NOW.0 + u64::from(WINDOW_MS) - 250));
+    index.handle_time(UnixMillis(NOW.0 + u64::from(WINDOW_MS) - 250));
     // Those of more than 250 ms ago are too old, though they are there still.
-    assert_eq!(index.count_since(Millis(0)), 250);
+    assert_eq!(index.count_since(UnixMillis(0)), 250);
     assert!(index.cull(100), "there are more");
     assert_eq!(index.count(), 400);
     assert!(index.cull(149));
     assert!(!index.cull(100));
-    assert_eq!((index.count(), index.tally().expired), (250, 250));
-    index.handle_time(Millis(index.now().0 + 10_000));
+    assert_eq!((index.count(), index.tally().culled), (250, 250));
+    index.handle_time(UnixMillis(index.now().0 + 10_000));
     while index.cull(100) {}
     assert_eq!((index.count(), index.urls()), (0, 7), "the urls were left just now");
-    index.handle_time(Millis(index.now().0 + u64::from(WINDOW_MS) + 1));
+    index.handle_time(UnixMillis(index.now().0 + u64::from(WINDOW_MS) + 1));
     index.cull(100);
     assert_eq!((index.urls(), index.tally().urls_reclaimed), (0, 7));
 }
@@ -139,7 +148,7 @@ fn a_reader_answers_as_the_owner_does() {
     let mut compare = |index: &Online| {
         let now = index.now().0;
         for since in [0, 1, now - u64::from(WINDOW_MS) - 1, now - 350, now, now + 5, u64::MAX] {
-            for since in [None, Some(Millis(since))] {
+            for since in [None, Some(UnixMillis(since))] {
                 let count = index.visitors(b"/", 5, since, &mut ours);
                 assert_eq!(reader.visitors(b"/", 5, since, &mut theirs), Ok(count));
                 assert!(theirs.iter().eq(ours.iter()), "{since:?}");
@@ -154,7 +163,7 @@ fn a_reader_answers_as_the_owner_does() {
     };
     compare(&index);
     // Some are too old, and not culled yet.
-    index.handle_time(Millis(NOW.0 + u64::from(WINDOW_MS) - 450));
+    index.handle_time(UnixMillis(NOW.0 + u64::from(WINDOW_MS) - 450));
     compare(&index);
     index.cull(100);
     compare(&index);
@@ -165,10 +174,10 @@ fn a_clock_may_leap() {
     let mut index = index(bounds());
     for leap in [u64::from(WINDOW_MS) + 1, 1 << 31, 1 << 32, (1 << 32) + 1, 1 << 40] {
         index.hit(&Hit { user: b"a", url: b"/", at: index.now() });
-        let now = Millis(index.now().0 + leap);
+        let now = UnixMillis(index.now().0 + leap);
         index.handle_time(now);
         assert_eq!((index.count(), index.user(b"a")), (0, None), "{leap}");
-        index.handle_time(Millis(5));
+        index.handle_time(UnixMillis(5));
         assert_eq!(index.now(), now, "a clock that goes back is not followed");
         assert_eq!(index.hit(&Hit { user: b"b", url: b"/", at: now }), Outcome::Added);
         assert_eq!(on(&index, "/"), ["b"]);
@@ -178,7 +187,7 @@ fn a_clock_may_leap() {
 
 #[test]
 fn the_oldest_goes_where_there_is_no_room() {
-    let mut index = index(Bounds { rows_max: 3, ..bounds() });
+    let mut index = index(Options { rows_max: 3, ..bounds() });
     for (user, ago) in [("a", 4), ("b", 9), ("c", 3), ("d", 2)] {
         assert_eq!(index.hit(&hit(user, "/", ago)), Outcome::Added);
     }
@@ -188,7 +197,7 @@ fn the_oldest_goes_where_there_is_no_room() {
 
 #[test]
 fn urls_make_room_for_urls() {
-    let mut index = index(Bounds { urls_max: 3, ..bounds() });
+    let mut index = index(Options { urls_max: 3, ..bounds() });
     for at in 0..10 {
         assert_eq!(
             index.hit(&hit("wanders", &format!("/{at}"), 10 - at)),
@@ -202,7 +211,7 @@ fn urls_make_room_for_urls() {
     }
     assert_eq!((index.urls(), index.count()), (3, 3));
     // All are on one url: nothing would come of letting the oldest of them go but a few.
-    let mut full = super::Online::new(Bounds { urls_max: 1, ..bounds() }, NOW).expect("small");
+    let mut full = super::Online::new(Options { urls_max: 1, ..bounds() }, NOW).expect("small");
     for at in 0..100 {
         full.hit(&hit(&format!("u{at}"), "/", 0));
     }
@@ -212,7 +221,7 @@ fn urls_make_room_for_urls() {
 
 #[test]
 fn long_names_are_refused_where_their_bytes_have_no_room() {
-    let mut index = index(Bounds { text_bytes_max: 64 * 4, ..bounds() });
+    let mut index = index(Options { text_bytes_max: 64 * 4, ..bounds() });
     let long = "x".repeat(200);
     assert_eq!(index.hit(&hit(&long, "/", 0)), Outcome::NoRoom);
     assert_eq!(index.hit(&hit("a", &long, 0)), Outcome::Added, "'/' was nobody's");
@@ -228,11 +237,11 @@ fn counts_of_windows_are_exact() {
     }
     for since in [0, 1, 511, 512, 1700, 1701, 5000, 600_000, 1_699_999, 1_800_000] {
         let expected = (0..1000).filter(|at| at * 1700 <= since).count();
-        assert_eq!(index.count_since(Millis(NOW.0 - since)) as usize, expected, "{since}");
+        assert_eq!(index.count_since(UnixMillis(NOW.0 - since)) as usize, expected, "{since}");
     }
-    assert_eq!(index.count_since(Millis(NOW.0 + 1)), 0);
+    assert_eq!(index.count_since(UnixMillis(NOW.0 + 1)), 0);
     let mut out = Visitors::default();
-    assert_eq!(index.visitors(b"/", 1000, Some(Millis(NOW.0 - 5000)), &mut out), 1000);
+    assert_eq!(index.visitors(b"/", 1000, Some(UnixMillis(NOW.0 - 5000)), &mut out), 1000);
     assert_eq!(out.len(), 3);
     index.newest(2, None, &mut out);
     assert_eq!(out.iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>(), [b"u0", b"u1"]);

@@ -93,7 +93,7 @@ impl Texts {
 
     /// Fetches the chunk.
     #[inline]
-    pub fn fetch(&self, chunk: u32) {
+    pub fn prefetch(&self, chunk: u32) {
         if let Some(words) = self.chunks.find(chunk) {
             prefetch(words);
         }

@@ -19,21 +19,22 @@ use crate::online::seen::{
 };
 use crate::online::text::word;
 use crate::online::version::{begin_change, end_change};
-use crate::online::{Bounds, Hit, Millis, Outcome, Tally};
+use crate::online::{Hit, Options, Outcome, Tally};
 use crate::stdx::num::narrow;
 use crate::sys::prefetch::prefetch;
+use crate::time::UnixMillis;
 
 /// Users that may go for one hit that finds no room for its url.
 const EVICTED_PER_HIT_MAX: u32 = 16;
 
 /// Rows whose memory is fetched at once when they go for their age: more than the processor has
 /// misses under way at once.
-const FETCHED_ROWS: u32 = 32;
+const PREFETCHED_ROWS: u32 = 32;
 
 /// The writer's part of the index.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub bounds: Bounds,
+    pub options: Options,
     pub chains: Chains,
     pub rows_pool: Pool,
     pub urls_pool: Pool,
@@ -49,7 +50,7 @@ pub(super) struct Writer {
     /// Urls that nobody is on: the first and the last of a queue.
     empties: (u32, u32),
     pub buckets: Buckets,
-    pub now: Millis,
+    pub now: UnixMillis,
     pub tally: Tally,
 }
 
@@ -92,31 +93,31 @@ fn set_url_home(seen: &Seen, row: u32, block: u32) {
 }
 
 impl Writer {
-    pub fn new(bounds: Bounds, seen: &Seen, now: Millis) -> Self {
+    pub fn new(options: Options, seen: &Seen, now: UnixMillis) -> Self {
         Self {
-            chains: Chains::new(&seen.blocks, bounds.seed),
+            chains: Chains::new(&seen.blocks, options.seed),
             rows_pool: Pool::default(),
             urls_pool: Pool::default(),
             texts_pool: Pool::default(),
             by_time: Ends::default(),
             by_user: Ends::default(),
             by_url: Ends::default(),
-            user_homes: vec![0; bounds.rows_max as usize + 1],
+            user_homes: vec![0; options.rows_max as usize + 1],
             empties: (0, 0),
-            buckets: Buckets::new(bounds.window_ms),
-            bounds,
+            buckets: Buckets::new(options.window_ms),
+            options,
             now,
             tally: Tally::default(),
         }
     }
 
-    pub fn handle_time(&mut self, seen: &Seen, now: Millis) {
+    pub fn handle_time(&mut self, seen: &Seen, now: UnixMillis) {
         if now <= self.now {
             return;
         }
-        if now.0 - self.now.0 > u64::from(self.bounds.window_ms) {
+        if now.0 - self.now.0 > u64::from(self.options.window_ms) {
             while self.remove_oldest(seen) {
-                self.tally.expired += 1;
+                self.tally.culled += 1;
             }
         }
         self.now = now;
@@ -128,11 +129,11 @@ impl Writer {
             if !self.oldest_is_expired(seen) {
                 break;
             }
-            if at.is_multiple_of(FETCHED_ROWS) {
-                self.fetch_oldest(seen);
+            if at.is_multiple_of(PREFETCHED_ROWS) {
+                self.prefetch_oldest(seen);
             }
             self.remove_oldest(seen);
-            self.tally.expired += 1;
+            self.tally.culled += 1;
         }
         for _ in 0..rows_max {
             if !self.empty_is_expired(seen) {
@@ -143,9 +144,9 @@ impl Writer {
         self.oldest_is_expired(seen) || self.empty_is_expired(seen)
     }
 
-    /// Fetches what the removal of the next `FETCHED_ROWS` rows will need, step by step.
-    fn fetch_oldest(&self, seen: &Seen) {
-        let mut rows = ArrayVec::<u32, { FETCHED_ROWS as usize }>::new();
+    /// Fetches what the removal of the next `PREFETCHED_ROWS` rows will need, step by step.
+    fn prefetch_oldest(&self, seen: &Seen) {
+        let mut rows = ArrayVec::<u32, { PREFETCHED_ROWS as usize }>::new();
         let mut block = self.by_time.back;
         while block != 0 && !rows.is_full() {
             let view = seen.blocks.at(block);
@@ -158,16 +159,16 @@ impl Writer {
         }
         for row in &rows {
             let words = seen.rows.at(*row);
-            seen.users.fetch(seen.tag_of(*row));
-            seen.blocks.fetch(low(load_wide(&words[HOMES])));
+            seen.users.prefetch(seen.tag_of(*row));
+            seen.blocks.prefetch(low(load_wide(&words[HOMES])));
             prefetch(seen.urls.at(low(load_wide(&words[WHEN_WHERE])) >> 8));
-            seen.blocks.fetch(self.user_homes[*row as usize]);
+            seen.blocks.prefetch(self.user_homes[*row as usize]);
         }
     }
 
     #[inline]
     fn is_expired(&self, at: Stamp) -> bool {
-        stamp(self.now).wrapping_sub(at) > self.bounds.window_ms
+        stamp(self.now).wrapping_sub(at) > self.options.window_ms
     }
 
     fn oldest_is_expired(&self, seen: &Seen) -> bool {
@@ -196,7 +197,7 @@ impl Writer {
         } else {
             hit.at
         };
-        if self.now.0 - at.0 > u64::from(self.bounds.window_ms) {
+        if self.now.0 - at.0 > u64::from(self.options.window_ms) {
             self.tally.too_old += 1;
             return Outcome::TooOld;
         }
@@ -226,9 +227,7 @@ impl Writer {
         let words = seen.rows.at(row);
         let place = load_wide(&words[WHEN_WHERE]);
         let (old_url, old_at) = (low(place) >> 8, high(place));
-        let home = high(load_wide(&words[HOMES]));
-        let moved = |row, block| set_time_home(seen, row, block);
-        self.chains.remove(&seen.blocks, &mut self.by_time, home, row, moved);
+        self.leave_time(seen, row, old_at);
 
         let place = join(at, url << 8 | low(place) & 0xff);
         let (old_entry, entry) = (seen.urls.at(old_url), seen.urls.at(url));
@@ -248,7 +247,6 @@ impl Writer {
         }
         end_change(&old_entry[VERSION]);
 
-        self.buckets.remove(old_at);
         self.enter_time(seen, row, at);
     }
 
@@ -272,6 +270,15 @@ impl Writer {
         set_ends(seen, url, ends);
     }
 
+    /// Takes `row` out of the order of time.
+    #[inline]
+    fn leave_time(&mut self, seen: &Seen, row: u32, at: Stamp) {
+        let home = high(load_wide(&seen.rows.at(row)[HOMES]));
+        let moved = |row, block| set_time_home(seen, row, block);
+        self.chains.remove(&seen.blocks, &mut self.by_time, home, row, moved);
+        self.buckets.remove(at);
+    }
+
     #[inline]
     fn enter_time(&mut self, seen: &Seen, row: u32, at: Stamp) {
         let newer = |other| is_later(when(seen, other), at);
@@ -288,7 +295,7 @@ impl Writer {
         url: u32,
         at: Stamp,
     ) -> Option<()> {
-        if self.rows_pool.used() == self.bounds.rows_max {
+        if self.rows_pool.used() == self.options.rows_max {
             self.remove_oldest(seen);
             self.tally.evicted += 1;
         }
@@ -298,7 +305,7 @@ impl Writer {
             u64::from(seen.texts.keep(&mut self.texts_pool, name)?)
         };
         let next = |row| low(load_wide(&seen.rows.at(row)[NAME]));
-        let row = self.rows_pool.take(self.bounds.rows_max, next).expect("room was made above");
+        let row = self.rows_pool.take(self.options.rows_max, next).expect("room was made above");
         let words = seen.rows.at(row);
 
         begin_change(&seen.users_version.0);
@@ -337,10 +344,7 @@ impl Writer {
         let words = seen.rows.at(row);
         let place = load_wide(&words[WHEN_WHERE]);
         let (url, at) = (low(place) >> 8, high(place));
-        let home = high(load_wide(&words[HOMES]));
-        let moved = |row, block| set_time_home(seen, row, block);
-        self.chains.remove(&seen.blocks, &mut self.by_time, home, row, moved);
-        self.buckets.remove(at);
+        self.leave_time(seen, row, at);
 
         let entry = seen.urls.at(url);
         begin_change(&entry[VERSION]);
@@ -377,7 +381,7 @@ impl Writer {
     fn add_url(&mut self, seen: &Seen, name: &[u8], tag: u32) -> Option<u32> {
         let mut evicted = 0;
         let text = loop {
-            let has_entry = self.urls_pool.used() < self.bounds.urls_max;
+            let has_entry = self.urls_pool.used() < self.options.urls_max;
             let text = if has_entry { seen.texts.keep(&mut self.texts_pool, name) } else { None };
             if let Some(text) = text {
                 break text;
@@ -392,7 +396,7 @@ impl Writer {
             }
         };
         let next = |url| load(&seen.urls.at(url)[TEXT]);
-        let url = self.urls_pool.take(self.bounds.urls_max, next).expect("counted above");
+        let url = self.urls_pool.take(self.options.urls_max, next).expect("counted above");
         let words = seen.urls.at(url);
         begin_change(&words[VERSION]);
         set_ends(seen, url, Ends::default());

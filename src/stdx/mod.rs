@@ -5,4 +5,5 @@
 
 pub mod bytes;
 pub mod num;
+pub mod random;
 pub mod slab;

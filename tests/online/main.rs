@@ -5,7 +5,8 @@
 mod model;
 mod race;
 
-use peerage::online::{Bounds, Millis};
+use peerage::online::Options;
+use peerage::time::UnixMillis;
 
 /// A small generator of pseudo-random numbers: xorshift64*, Vigna 2016.
 pub struct Random(pub u64);
@@ -21,8 +22,8 @@ impl Random {
 }
 
 /// When the tests begin.
-pub const START: Millis = Millis(1_700_000_000_000);
+pub const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
 /// Room for all that a test does.
-pub const BOUNDS: Bounds =
-    Bounds { window_ms: 1000, rows_max: 5000, urls_max: 1000, text_bytes_max: 1 << 20, seed: 3 };
+pub const BOUNDS: Options =
+    Options { window_ms: 1000, rows_max: 5000, urls_max: 1000, text_bytes_max: 1 << 20, seed: 3 };

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use peerage::online::plain::Plain;
-use peerage::online::{Hit, Millis, Online, Outcome, UrlCount, Visitors};
+use peerage::online::{Hit, Online, Outcome, UrlCount, Visitors};
+use peerage::time::UnixMillis;
 
 use crate::{BOUNDS, Random, START};
 
 struct Row {
     user: Vec<u8>,
     url: Vec<u8>,
-    at: Millis,
+    at: UnixMillis,
 }
 
 /// Users, the newest first.
@@ -25,7 +26,7 @@ impl Brute {
         self.0.insert(place, Row { user: hit.user.to_vec(), url: hit.url.to_vec(), at: hit.at });
     }
 
-    fn cull(&mut self, now: Millis) {
+    fn cull(&mut self, now: UnixMillis) {
         self.0.retain(|row| now.0 - row.at.0 <= u64::from(BOUNDS.window_ms));
     }
 
@@ -35,7 +36,7 @@ impl Brute {
         self.0.len() < before
     }
 
-    fn on(&self, url: &[u8], since: Millis) -> Vec<(Vec<u8>, Millis)> {
+    fn on(&self, url: &[u8], since: UnixMillis) -> Vec<(Vec<u8>, UnixMillis)> {
         let rows = self.0.iter().filter(|row| row.url == url && row.at >= since);
         rows.map(|row| (row.user.clone(), row.at)).collect()
     }
@@ -47,7 +48,7 @@ impl Brute {
     }
 }
 
-fn list<'a>(rows: impl Iterator<Item = (&'a [u8], Millis)>) -> Vec<(Vec<u8>, Millis)> {
+fn list<'a>(rows: impl Iterator<Item = (&'a [u8], UnixMillis)>) -> Vec<(Vec<u8>, UnixMillis)> {
     rows.map(|(user, at)| (user.to_vec(), at)).collect()
 }
 
@@ -65,9 +66,9 @@ fn compare(index: &Online, brute: &Brute, plain: &Plain, random: &mut Random) {
     assert_eq!(plain.count(), brute.0.len());
     let mut out = Visitors::default();
     let url = name(random, 60, "www.example.com/").into_bytes();
-    let since = Millis(index.now().0 - random.below(u64::from(BOUNDS.window_ms)));
+    let since = UnixMillis(index.now().0 - random.below(u64::from(BOUNDS.window_ms)));
     let expected = brute.on(&url, since);
-    let all = brute.on(&url, Millis(0));
+    let all = brute.on(&url, UnixMillis(0));
     let limit = index.count() as usize;
     assert_eq!(index.visitors(&url, limit, Some(since), &mut out) as usize, all.len());
     assert_eq!(list(out.iter()), expected);
@@ -135,7 +136,7 @@ fn run(seed: u64, steps: u64) {
                 let user = name(&mut random, 300, "u");
                 let url = name(&mut random, 60, "www.example.com/");
                 let late = if random.below(10) == 0 { random.below(1000) } else { random.below(2) };
-                let at = Millis(now.0 - late);
+                let at = UnixMillis(now.0 - late);
                 let hit = Hit { user: user.as_bytes(), url: url.as_bytes(), at };
                 let was_there = brute.0.iter().any(|row| row.user == hit.user);
                 let expected = if was_there { Outcome::Replaced } else { Outcome::Added };
@@ -170,10 +171,10 @@ fn a_batch_does_what_single_hits_do() {
         .map(|((user, url), at)| Hit {
             user: user.as_bytes(),
             url: url.as_bytes(),
-            at: Millis(START.0 + at / 40 - random.below(30)),
+            at: UnixMillis(START.0 + at / 40 - random.below(30)),
         })
         .collect();
-    let now = Millis(START.0 + 500);
+    let now = UnixMillis(START.0 + 500);
     let (mut single, mut batched) =
         (Online::new(BOUNDS, now).expect("small"), Online::new(BOUNDS, now).expect("small"));
     let expected: Vec<Outcome> = hits.iter().map(|hit| single.hit(hit)).collect();

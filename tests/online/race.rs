@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use peerage::online::{Bounds, Hit, Millis, Online, Outrun, Reader, Visitors, Whereabouts};
+use peerage::online::{Hit, Online, Options, Outrun, Reader, Visitors, Whereabouts};
+use peerage::time::UnixMillis;
 
 use crate::{Random, START};
 
@@ -15,7 +16,7 @@ const URLS: u64 = 4;
 const STEPS: u64 = 400_000;
 
 /// A window that all of a run fits into: its times are the numbers of its steps.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: Options = Options {
     window_ms: 7 * 24 * 3600 * 1000,
     rows_max: 30,
     urls_max: 10,
@@ -91,7 +92,7 @@ fn states(index: &mut Online, limit: usize) -> (HashSet<u64>, Vec<(u64, u64)>) {
     let mut out = Visitors::default();
     for step in 0..STEPS {
         let (who, what) = (random.below(USERS), random.below(URLS));
-        let at = Millis(START.0 + step);
+        let at = UnixMillis(START.0 + step);
         let evicted = index.tally().evicted;
         index.handle_time(at);
         index.hit(&Hit { user: user(who).as_bytes(), url: url(what).as_bytes(), at });

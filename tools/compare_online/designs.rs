@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crossbeam_skiplist::SkipMap;
 use peerage::online::plain::Plain;
-use peerage::online::{Bounds, Hit, Millis, Online, Visitors};
+use peerage::online::{Hit, Online, Options, Visitors};
+use peerage::time::UnixMillis;
 
 use crate::workload::{START, WINDOW_MS, Workload};
 
@@ -45,7 +46,7 @@ pub struct Ours {
 impl Ours {
     /// For so many users; `batch` of 1 or more.
     pub fn new(users: u32, batch: usize) -> Self {
-        let bounds = Bounds {
+        let bounds = Options {
             window_ms: WINDOW_MS,
             rows_max: users + users / 8,
             urls_max: 20_000,
@@ -111,14 +112,14 @@ impl Design for Talk {
     }
 }
 
-type Place = (Arc<[u8]>, Reverse<(Millis, u64)>);
+type Place = (Arc<[u8]>, Reverse<(UnixMillis, u64)>);
 
 /// Three maps of the crossbeam-skiplist crate.
 #[derive(Debug, Default)]
 pub struct Crossbeam {
     by_user: SkipMap<Arc<[u8]>, Place>,
     by_url: SkipMap<Place, Arc<[u8]>>,
-    by_time: SkipMap<Reverse<(Millis, u64)>, Arc<[u8]>>,
+    by_time: SkipMap<Reverse<(UnixMillis, u64)>, Arc<[u8]>>,
     arrivals: u64,
 }
 
@@ -151,7 +152,7 @@ impl Design for Crossbeam {
     }
 
     fn newest(&mut self, url: &[u8]) -> u64 {
-        let first: Place = (url.into(), Reverse((Millis(u64::MAX), u64::MAX)));
+        let first: Place = (url.into(), Reverse((UnixMillis(u64::MAX), u64::MAX)));
         let found = self.by_url.range(first..).take_while(|entry| *entry.key().0 == *url);
         found.take(LIMIT).fold(0, |sum, entry| digest(sum, entry.value(), entry.key().1.0.0.0))
     }

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
-use peerage::online::Millis;
 use peerage::online::Visitors;
 use peerage::online::plain::Plain;
+use peerage::time::UnixMillis;
 
 use crate::Options;
 use crate::designs::{Crossbeam, Design, LIMIT, Ours, Talk};
@@ -187,8 +187,8 @@ fn single(out: &mut String, workload: &Workload, options: &Options) -> Result<()
     let begun = Instant::now();
     // All are too old, but none so long that the clock has leapt beyond the window.
     let newest = ours.index.now();
-    ours.index.handle_time(Millis(newest.0 + u64::from(WINDOW_MS)));
-    ours.index.handle_time(Millis(ours.index.now().0 + 1));
+    ours.index.handle_time(UnixMillis(newest.0 + u64::from(WINDOW_MS)));
+    ours.index.handle_time(UnixMillis(ours.index.now().0 + 1));
     while ours.index.cull(1000) {}
     let gone = count - ours.index.count();
     writeln!(

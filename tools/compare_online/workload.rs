@@ -5,7 +5,8 @@
 //! Source: users uniform, 10,000 urls with exponent 1.0, one hit of a hundred up to 100 hits late,
 //! names of 16 bytes.
 
-use peerage::online::{Hit, Millis};
+use peerage::online::Hit;
+use peerage::time::UnixMillis;
 
 use crate::random::Random;
 
@@ -16,7 +17,7 @@ pub const URLS: u32 = 10_000;
 pub const WINDOW_MS: u32 = 1_800_000;
 
 /// When the first hit comes.
-pub const START: Millis = Millis(1_700_000_000_000);
+pub const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
 /// Bytes of a hit's names: user and url, both of one length.
 const NAMES_BYTES: usize = 16 + 31;
@@ -66,12 +67,12 @@ impl Workload {
     pub fn hit(&self, at: usize) -> Hit<'_> {
         let names = &self.names[at * NAMES_BYTES..][..NAMES_BYTES];
         let time = (at as u64).saturating_sub(u64::from(self.late[at])) / self.per_ms;
-        Hit { user: &names[..16], url: &names[16..], at: Millis(START.0 + time) }
+        Hit { user: &names[..16], url: &names[16..], at: UnixMillis(START.0 + time) }
     }
 
     /// The time when hit number `at` comes.
-    pub const fn time(&self, at: usize) -> Millis {
-        Millis(START.0 + at as u64 / self.per_ms)
+    pub const fn time(&self, at: usize) -> UnixMillis {
+        UnixMillis(START.0 + at as u64 / self.per_ms)
     }
 
     /// The url of hit number `at`: a sequence of Zipf-chosen urls for questions.

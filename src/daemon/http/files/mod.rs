@@ -184,6 +184,9 @@ impl Files {
         waiter: Option<Key>,
         ring: &mut Ring,
     ) -> Lookup {
+        if let Some(version) = self.current(key, now, settings) {
+            return Lookup::Found(version);
+        }
         if let Some(id) = self.table.find(key) {
             match self.table.value(id).expect("just found") {
                 Entry::Absent { status, is_directory, checked }
@@ -195,18 +198,13 @@ impl Files {
                     };
                 }
                 Entry::Absent { .. } => {}
-                Entry::Present { version, checked, is_watched, flushes } => {
+                Entry::Present { version, is_watched, flushes, .. } => {
                     if version.is_broken() || *flushes != self.flushes {
                         return self.open(key, settings, waiter, ring);
                     }
-                    let age = now.since(*checked);
                     // A watched file is looked at again behind the request's back: the watch is
                     // what counts, this heals a lost event. An unwatched one has no other guard.
-                    let is_watched = self.is_guarded(*is_watched);
-                    if age < bound(is_watched, settings) {
-                        return Lookup::Found(Rc::clone(version));
-                    }
-                    if is_watched {
+                    if self.is_guarded(*is_watched) {
                         let version = Rc::clone(version);
                         // Where there is no room for it, the next request tries again.
                         let _: Lookup = self.open(key, settings, None, ring);
