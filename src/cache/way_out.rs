@@ -33,11 +33,9 @@ pub struct Circumstances {
 pub const SENDFILE_BYTES_MIN: u64 = 32 * 1024;
 
 /// Bodies of at least this many bytes leave by sendfile even if the file was just sent: copies of
-/// such in all the sockets push everything else out of the caches. From 64 KiB on it pays on some
-/// machines (1 MiB copied costs 0.72 of sendfile's time on one, 1.24 on another), but requests
-/// pipelined behind such an answer are not carried out any more once the daemon is told to end,
-/// and those that are copied leave in one batch with them.
-pub const SENDFILE_ALWAYS_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// such in all the sockets push everything else out of the caches. What a copy costs differs
+/// between machines: 1 MiB copied took 0.72 of sendfile's time on one, 1.24 on another.
+pub const SENDFILE_ALWAYS_BYTES_MIN: u64 = 64 * 1024;
 
 /// A file that was sent within this many bytes lies in the processor's caches: copying a body that
 /// is not large is cheaper then than counting references to its pages, which all cores fight for. A

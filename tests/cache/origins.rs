@@ -228,10 +228,12 @@ fn a_hundred_answers_that_begin_at_once_are_all_whole() {
 fn more_than_may_wait_are_refused_at_once() {
     let origin = Origin::start(|exchange| exchange.wait_close());
     let peer = Setup::of(&origin)
-        .origin("connections_max = 1\nidle_max = 1\nwaiters_max = 2\nwait_timeout = \"1 s\"")
+        .origin("connections_max = 1\nidle_max = 1\nwaiters_max = 2\nwait_timeout = \"3 s\"")
         .start();
-    let all: Vec<Pending> = (0..6).map(|number| peer.ask(&format!("/{number}"))).collect();
-    let mut statuses: Vec<u16> = all.into_iter().skip(1).map(|ask| ask.finish().status).collect();
+    let _holds_it = peer.ask("/0");
+    await_true(20, "the only connection to be taken", || origin.total() == 1);
+    let all: Vec<Pending> = (1..6).map(|number| peer.ask(&format!("/{number}"))).collect();
+    let mut statuses: Vec<u16> = all.into_iter().map(|ask| ask.finish().status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [503, 503, 503, 504, 504]);
 }

@@ -468,7 +468,9 @@ impl Shared {
         conn.answers += 1;
         conn.tries = 0;
         conn.awaits_origin = false;
-        let persistence = reply::persistence(request, keep && more_allowed && !self.is_draining);
+        // What was received before the order to end is carried out first.
+        let goes_on = more_allowed && (!self.is_draining || conn.is_followed);
+        let persistence = reply::persistence(request, keep && goes_on);
         if persistence == Persistence::Close {
             conn.is_closing = true;
             conn.is_farewell = keep && !request.keep_alive;

@@ -90,6 +90,8 @@ pub struct Connection {
     pub has_ended: bool,
     /// The connection ends once what was answered is sent.
     pub is_closing: bool,
+    /// More was received behind the request being answered.
+    pub is_followed: bool,
     /// The client said that the request being answered is its last.
     pub is_farewell: bool,
     /// The client may still be sending: read over what comes before closing.
@@ -123,6 +125,7 @@ impl Connection {
             is_paused: false,
             has_ended: false,
             is_closing: false,
+            is_followed: false,
             is_farewell: false,
             lingers: false,
             descriptor: Descriptor::None,

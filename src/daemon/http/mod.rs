@@ -732,6 +732,7 @@ impl Shared {
         let mut waits = false;
         conn.answers = 0;
         if conn.http.has_held() {
+            conn.is_followed = !input.is_empty();
             waits = self.answer_held(id, conn, &mut out);
         }
         while !waits && !conn.is_closing && conn.stream.is_none() && self.has_room(conn, &mut out) {
@@ -762,15 +763,19 @@ impl Shared {
                 }
                 Step::Held(bytes) => {
                     consumed += bytes;
+                    conn.is_followed = consumed < input.len();
                     waits = self.answer_held(id, conn, &mut out);
                 }
-                Step::Request(request, bytes) => match self.answer(id, conn, &request, &mut out) {
-                    Answer::Waits => waits = true,
-                    Answer::Done | Answer::Streams => {
-                        consumed += bytes;
-                        conn.http.handle_next(self.now);
+                Step::Request(request, bytes) => {
+                    conn.is_followed = bytes < rest.len();
+                    match self.answer(id, conn, &request, &mut out) {
+                        Answer::Waits => waits = true,
+                        Answer::Done | Answer::Streams => {
+                            consumed += bytes;
+                            conn.http.handle_next(self.now);
+                        }
                     }
-                },
+                }
             }
         }
         if conn.http.is_lingering() {
