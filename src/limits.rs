@@ -417,3 +417,40 @@ const _: () = assert!(ONLINE_REQUEST_BYTES_MAX > 4 * ONLINE_URL_BYTES_MAX);
 /// Most arguments of a request to it. The longest commands have seven, but a client may ask about
 /// all commands by name. Beyond: a protocol error, and the connection is closed.
 pub const ONLINE_ARGUMENTS_MAX: usize = 256;
+
+/// Requests of one connection that the service carries out before it looks at the others; costly
+/// ones count as several. The rest of a pipeline waits for the next turn.
+pub const ONLINE_TURN_COST_MAX: u64 = 1024;
+
+/// Bytes of replies after which no more requests of a connection are carried out until these are
+/// sent. One reply may exceed it by what `ONLINE_ROWS_MAX` allows.
+pub const ONLINE_REPLIES_BYTES_MAX: usize = 256 * 1024;
+
+/// Most users that one reply lists, whatever its LIMIT: 2.7 MB with the longest names. Beyond: an
+/// error that says so.
+pub const ONLINE_ROWS_MAX: usize = 10_000;
+
+/// Most urls that one reply lists: 2.1 MB with the longest ones. Beyond: an error that says so.
+pub const ONLINE_URLS_LISTED_MAX: usize = 1000;
+
+/// Bytes of hits that one who watches may be behind: some 10,000 lines. Beyond: lines are left out,
+/// which a line says, and counted; neither publishers nor other watchers wait.
+pub const ONLINE_WATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Rows that are looked at for their age at a time: 0.3 ms; between two times requests are read.
+pub const ONLINE_CULL_ROWS: u32 = 1000;
+
+/// Hits of one batch of a worker, 30 to 300 KiB; and its bytes, beyond which the batch is full as
+/// well. A worker hands a batch over whenever it has answered what came.
+pub const ONLINE_BATCH_HITS_MAX: usize = 1024;
+
+/// See above.
+pub const ONLINE_BATCH_BYTES_MAX: usize = 128 * 1024;
+const _: () = assert!(ONLINE_BATCH_BYTES_MAX > 2 * (ONLINE_URL_BYTES_MAX + ONLINE_NAME_BYTES_MAX));
+
+/// Batches of hits that wait for the service: a burst of 100,000 requests that came one by one fits
+/// a tenth of a second of a thread that is held up. Beyond: dropped and counted.
+pub const ONLINE_QUEUE: usize = 4096;
+
+/// Emptied batches that wait to be used again: a few for each worker.
+pub const ONLINE_SPARE: usize = 64;

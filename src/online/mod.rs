@@ -15,11 +15,15 @@
 
 mod arena;
 mod chain;
+pub mod command;
 mod hash;
 pub mod plain;
 mod query;
 pub mod resp;
 mod seen;
+pub mod service;
+pub mod session;
+pub mod snapshot;
 mod text;
 mod version;
 mod writer;

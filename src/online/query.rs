@@ -135,6 +135,26 @@ impl Online {
         done.expect("the owner is not led astray");
     }
 
+    /// Calls `each` with user, url and time of every row, newest first.
+    pub fn each_row(&self, mut each: impl FnMut(&[u8], &[u8], UnixMillis)) {
+        let seen = &self.seen;
+        let (mut user, mut url) = (Vec::new(), Vec::new());
+        let mut block = self.writer.by_time.front;
+        while block != 0 {
+            let view = seen.blocks.at(block);
+            for row in view.items().rev() {
+                let words = seen.rows.at(row);
+                let place = load_wide(&words[WHEN_WHERE]);
+                user.clear();
+                url.clear();
+                seen.copy_user(words, &mut user).expect("the owner is not led astray");
+                seen.copy_url(low(place) >> 8, &mut url).expect("the owner is not led astray");
+                each(&user, &url, unstamp(high(place), self.now()));
+            }
+            block = view.next();
+        }
+    }
+
     /// Where the user `name` was last.
     #[must_use]
     pub fn user(&self, name: &[u8]) -> Option<Whereabouts> {

@@ -13,6 +13,7 @@ use std::fmt::{self, Write as _};
 
 use crate::limits::{ONLINE_ARGUMENTS_MAX, ONLINE_REQUEST_BYTES_MAX};
 use crate::stdx::num::wide;
+use crate::time::UnixMillis;
 
 /// Why a connection is at its end: its bytes are no requests. The messages are those of Redis where
 /// it has one.
@@ -72,6 +73,13 @@ impl Arguments {
         let (start, end) = *self.places.get(at)?;
         let bytes = if self.is_inline { &self.unquoted } else { input };
         bytes.get(start..end)
+    }
+
+    /// The same for as long as the input lives; `None` where it is a copy without quotes.
+    #[must_use]
+    pub fn in_input<'i>(&self, at: usize, input: &'i [u8]) -> Option<&'i [u8]> {
+        let (start, end) = *self.places.get(at)?;
+        if self.is_inline { None } else { input.get(start..end) }
     }
 
     /// How many there are. None: an empty line, which wants no reply.
@@ -260,30 +268,30 @@ const fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Replies, in the version of the protocol that the client asked for.
+/// Replies, in the version of the protocol that the client asked for, behind what is to be sent
+/// already.
 #[derive(Debug)]
-pub struct Replies {
-    bytes: Vec<u8>,
+pub struct Replies<'a> {
+    bytes: &'a mut Vec<u8>,
     is_version_3: bool,
 }
 
-impl Default for Replies {
-    /// Version 2, until a client says HELLO 3.
-    fn default() -> Self {
-        Self { bytes: Vec::new(), is_version_3: false }
+impl<'a> Replies<'a> {
+    /// Version 2 is what holds until a client says HELLO 3.
+    pub const fn new(bytes: &'a mut Vec<u8>, is_version_3: bool) -> Self {
+        Self { bytes, is_version_3 }
     }
-}
 
-impl Replies {
-    /// What is to be sent.
+    /// How many bytes are to be sent.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
-    /// They were sent.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
+    /// Whether nothing is to be sent.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// HELLO 2 or 3.
@@ -293,7 +301,7 @@ impl Replies {
 
     fn put(&mut self, text: fmt::Arguments<'_>) {
         // Formatting into memory does not fail.
-        let _: fmt::Result = Text(&mut self.bytes).write_fmt(text);
+        let _: fmt::Result = Text(self.bytes).write_fmt(text);
     }
 
     /// `+OK` and its like; no line ends in it.
@@ -317,14 +325,38 @@ impl Replies {
 
     /// A number.
     pub fn integer(&mut self, value: i64) {
-        self.put(format_args!(":{value}\r\n"));
+        match u8::try_from(value) {
+            Ok(digit @ 0..=9) => self.bytes.extend_from_slice(&[b':', b'0' + digit, b'\r', b'\n']),
+            _ => self.put(format_args!(":{value}\r\n")),
+        }
     }
 
     /// Any bytes.
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.put(format_args!("${}\r\n", bytes.len()));
+        self.head(b'$', bytes.len());
         self.bytes.extend_from_slice(bytes);
         self.bytes.extend_from_slice(b"\r\n");
+    }
+
+    /// A point in time, in seconds with three decimals: the same in both versions.
+    pub fn seconds(&mut self, at: UnixMillis) {
+        let (seconds, millis) = (at.0 / 1000, at.0 % 1000);
+        let mut text = arrayvec::ArrayString::<24>::new();
+        // 17 digits and 4 more bytes fit.
+        let _: fmt::Result = write!(text, "{seconds}.{millis:03}");
+        self.bulk(text.as_bytes());
+    }
+
+    /// A type and a length. Most are short, and formatting costs more than all the rest.
+    fn head(&mut self, kind: u8, len: usize) {
+        match u8::try_from(len) {
+            Ok(digit @ 0..=9) => self.bytes.extend_from_slice(&[kind, b'0' + digit, b'\r', b'\n']),
+            Ok(len @ 10..=99) => {
+                let (tens, ones) = (b'0' + len / 10, b'0' + len % 10);
+                self.bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+            }
+            _ => self.put(format_args!("{}{len}\r\n", char::from(kind))),
+        }
     }
 
     /// Nothing.
@@ -334,13 +366,13 @@ impl Replies {
 
     /// So many replies follow.
     pub fn array(&mut self, count: usize) {
-        self.put(format_args!("*{count}\r\n"));
+        self.head(b'*', count);
     }
 
     /// So many pairs of replies follow; in version 2 an array of twice as many.
     pub fn map(&mut self, pairs: usize) {
         if self.is_version_3 {
-            self.put(format_args!("%{pairs}\r\n"));
+            self.head(b'%', pairs);
         } else {
             self.array(2 * pairs);
         }
@@ -373,10 +405,11 @@ mod tests {
     }
 
     fn emit(words: &[Vec<u8>]) -> Vec<u8> {
-        let mut replies = Replies::default();
+        let mut bytes = Vec::new();
+        let mut replies = Replies::new(&mut bytes, false);
         replies.array(words.len());
         words.iter().for_each(|word| replies.bulk(word));
-        replies.bytes().to_vec()
+        bytes
     }
 
     #[test]
@@ -431,22 +464,29 @@ mod tests {
 
     #[test]
     fn replies_of_both_versions() {
-        for (is_version_3, expected) in [
-            (false, "+OK\r\n-ERR a b\r\n:-5\r\n$2\r\nhi\r\n$-1\r\n*2\r\n*4\r\n"),
-            (true, "+OK\r\n-ERR a b\r\n:-5\r\n$2\r\nhi\r\n_\r\n*2\r\n%2\r\n"),
-        ] {
-            let mut replies = Replies::default();
+        for (is_version_3, expected) in
+            [(false, "$-1\r\n*2\r\n*4\r\n"), (true, "_\r\n*2\r\n%2\r\n")]
+        {
+            let mut bytes = Vec::new();
+            let mut replies = Replies::new(&mut bytes, !is_version_3);
             replies.set_version(is_version_3);
             replies.simple("OK");
             replies.error("ERR", format_args!("a\n{}", 'b'));
-            replies.integer(-5);
+            for value in [-5, 0, 9, 10, i64::MAX] {
+                replies.integer(value);
+            }
             replies.bulk(b"hi");
+            replies.bulk(&[b'a'; 10]);
+            replies.bulk(&[b'a'; 100]);
             replies.null();
             replies.array(2);
             replies.map(2);
-            assert_eq!(std::str::from_utf8(replies.bytes()), Ok(expected));
-            replies.clear();
-            assert_eq!(replies.bytes(), b"");
+            let expected = format!(
+                "+OK\r\n-ERR a b\r\n:-5\r\n:0\r\n:9\r\n:10\r\n:9223372036854775807\r\n\
+                 $2\r\nhi\r\n$10\r\naaaaaaaaaa\r\n$100\r\n{}\r\n{expected}",
+                "a".repeat(100)
+            );
+            assert_eq!(std::str::from_utf8(&bytes), Ok(&*expected));
         }
     }
 
