@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use peerage::config::{
-    self, ClientRules, Config, FreshnessRule, Host, Level, Methods, Origin, Reload, Scheme,
+    self, ClientRules, Config, FreshnessRule, Host, Level, Methods, Online, Origin, Reload, Scheme,
+    UrlFrom, UserFrom,
 };
 
 // ---- The samples ----
@@ -190,11 +192,36 @@ fn long_values_are_refused_with_their_length() {
         error(&format!("[server]\nlisten = [{}]", listen.join(", "))),
         "t.toml:2: server.listen: 65 entries are too many; allowed at most 64"
     );
+    let listen: Vec<String> = (1..=17).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    assert_eq!(
+        error(&format!("[online]\nlisten_read_only = [{}]", listen.join(", "))),
+        "t.toml:2: online.listen_read_only: 17 entries are too many; allowed at most 16"
+    );
+    let paths: Vec<String> = (1..=65).map(|n| format!("\"/{n}\"")).collect();
+    assert_eq!(
+        error(&format!("[online]\npaths = [{}]", paths.join(", "))),
+        "t.toml:2: online.paths: 65 entries are too many; allowed at most 64"
+    );
     let path = "x".repeat(107);
     let shown = "x".repeat(63);
     assert_eq!(
         error(&format!("[control]\nsocket = \"/{path}\"")),
         format!("t.toml:2: control.socket: \"/{shown}\"... is 108 bytes long; allowed at most 107")
+    );
+    assert_eq!(
+        error(&format!("[online]\nsocket = \"/{path}\"")),
+        format!("t.toml:2: online.socket: \"/{shown}\"... is 108 bytes long; allowed at most 107")
+    );
+    assert_eq!(
+        error(&format!("[online]\nsnapshot = \"/{}\"", "x".repeat(4095))),
+        format!(
+            "t.toml:2: online.snapshot: \"/{shown}\"... is 4096 bytes long; allowed at most 4095"
+        )
+    );
+    assert_eq!(
+        error(&format!("[online]\npassword = \"{}\"", "x".repeat(129))),
+        "t.toml:2: online.password: the password is 129 bytes long; allowed 8 to 128, or \"\" \
+         (none)"
     );
     assert_eq!(
         error(&format!("[admin]\npurge_token = \"{}\"", "x".repeat(129))),
@@ -273,6 +300,21 @@ fn a_full_configuration_round_trips() {
     assert_eq!(host.freshness[1].default, None);
     assert_eq!(config.freshness[0].client, ClientRules::Ignored);
     assert_eq!(config.freshness[0].max, Duration::from_secs(90));
+    let online = &config.online;
+    assert!(online.enabled && online.listen.is_empty());
+    assert_eq!(online.listen_read_only.len(), 2);
+    assert_eq!(online.socket, Path::new("/run/peerage/online.sock"));
+    assert_eq!(online.password, "\\\"012345");
+    assert_eq!(online.window, Duration::from_secs(7 * 86_400));
+    assert_eq!((online.users_max, online.urls_max), (1 << 27, (1 << 24) - 1));
+    assert_eq!((online.user_bytes_max, online.url_bytes_max), (1, 1));
+    assert_eq!(online.text_bytes_max, 64 << 10);
+    assert_eq!((online.connections_max, online.connection_bytes_max), (16, 16 << 20));
+    assert_eq!(online.snapshot, Path::new("/var/lib/peerage/\u{fc}"));
+    assert_eq!(online.user, UserFrom::Header("X-User".to_owned()));
+    assert_eq!(online.url, UrlFrom::Query("u".to_owned()));
+    assert_eq!(online.paths, ["/hit", "*.html"]);
+    assert_eq!(config.places.line("online.paths[1]"), Some(84));
     assert_eq!(config.places.line("server.workers"), Some(3));
     assert_eq!(config.places.line("host[1].aliases[1]"), Some(35));
     assert_eq!(config.places.line("server.user"), None);
@@ -312,6 +354,7 @@ fn seeded_configurations_round_trip() {
         }
         config.freshness = (0..noise.below(3)).map(|_| noise.freshness()).collect();
         config.cache.bytes_max = noise.wide(1000) << (noise.below(5) * 10);
+        config.online = noise.online();
         assert_eq!(reparsed(&config), config, "SEED={seed}");
     }
 }
@@ -402,6 +445,20 @@ fn diff_restart_names_the_keys_that_need_a_restart() {
             "limits.connections_per_worker",
             "admin.listen",
             "control.socket",
+            "online.enabled",
+            "online.listen",
+            "online.listen_read_only",
+            "online.socket",
+            "online.password",
+            "online.window",
+            "online.users_max",
+            "online.urls_max",
+            "online.text_bytes_max",
+            "online.user_bytes_max",
+            "online.url_bytes_max",
+            "online.connections_max",
+            "online.connection_bytes_max",
+            "online.snapshot",
         ]
     );
 }
@@ -428,6 +485,20 @@ fn the_keys_that_need_a_restart_are_these() {
             "admin.listen",
             "control.socket",
             "control.group",
+            "online.enabled",
+            "online.listen",
+            "online.listen_read_only",
+            "online.socket",
+            "online.password",
+            "online.window",
+            "online.users_max",
+            "online.urls_max",
+            "online.text_bytes_max",
+            "online.user_bytes_max",
+            "online.url_bytes_max",
+            "online.connections_max",
+            "online.connection_bytes_max",
+            "online.snapshot",
         ]
     );
 }
@@ -554,6 +625,40 @@ impl Noise {
         }
     }
 
+    fn online(&mut self) -> Online {
+        let name = "n".repeat(1 + self.below(64));
+        let users = [
+            UserFrom::Nobody,
+            UserFrom::Cookie(name.clone()),
+            UserFrom::Header(name.clone()),
+            UserFrom::Query(name.clone()),
+            UserFrom::Address,
+        ];
+        let urls = [UrlFrom::Path, UrlFrom::Referer, UrlFrom::Query(name)];
+        let mut listen = |count_max: usize, port: u16| -> Vec<SocketAddr> {
+            (port..)
+                .take(self.below(count_max + 1))
+                .map(|port| ([192, 0, 2, 1], port).into())
+                .collect()
+        };
+        Online {
+            listen: listen(16, 1000),
+            listen_read_only: listen(16, 2000),
+            window: Duration::from_millis(1000 + self.wide(604_799_001)),
+            users_max: 1 + self.below(1 << 27),
+            urls_max: 1 + self.below((1 << 24) - 1),
+            text_bytes_max: (64 << 10) + self.wide(1 << 30),
+            user_bytes_max: 1 + self.below(255),
+            url_bytes_max: 1 + self.below(2048),
+            connections_max: 16 + self.below(999_985),
+            connection_bytes_max: (16 << 20) + self.wide(1 << 30),
+            user: users[self.below(users.len())].clone(),
+            url: urls[self.below(urls.len())].clone(),
+            paths: (0..=self.below(64)).map(|n| format!("/{n}/**")).collect(),
+            ..Online::default()
+        }
+    }
+
     fn freshness(&mut self) -> FreshnessRule {
         let (max, stale_max) = (self.seconds(), self.seconds());
         FreshnessRule {
@@ -672,4 +777,23 @@ client = "ignored"
 [[cache_control]]
 path = "*"
 value = 'a "quoted\" value'
+[online]
+enabled = true
+listen = []
+listen_read_only = ["*:6400"]
+socket = "/run/peerage/online.sock"
+password = '\"012345'
+window = "168 h"
+users_max = 134_217_728
+urls_max = 0xffffff
+text_bytes_max = "64 KiB"
+user_bytes_max = 1
+url_bytes_max = 1
+connections_max = 16
+connection_bytes_max = "16 MiB"
+snapshot = "/var/lib/peerage/\u00fc"
+user = "header:X-User"
+url = "query:u"
+paths = ["/hit",
+  "*.html"]
 "#;

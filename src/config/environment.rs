@@ -15,7 +15,7 @@ use super::origin::Scheme;
 use super::schema::Config;
 use super::units::emit_size;
 
-/// Check the root directory, the accounts and the authorities against this machine.
+/// Check the root directory, the accounts, the authorities and the snapshot against this machine.
 pub(super) fn check(config: &Config, passwd: &Path, group: &Path) -> Vec<Problem> {
     let server = &config.server;
     let findings = [
@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config, passwd: &Path, group: &Path) -> Vec<Problem
         ("server.user", account(&server.user, passwd, "user", "useradd --system")),
         ("server.group", account(&server.group, group, "group", "groupadd --system")),
         ("control.group", account(&config.control.group, group, "group", "groupadd --system")),
+        ("online.snapshot", snapshot(config)),
     ];
     let problems = findings.into_iter().filter_map(|(key, finding)| Some((key, finding?)));
     let mut problems: Vec<Problem> =
@@ -77,6 +78,27 @@ fn root(root: &Path) -> Option<String> {
         Ok(metadata) if metadata.is_dir() => None,
         Ok(_) => Some(format!("{shown} is not a directory; write one")),
         Err(error) => Some(format!("{shown}: {error}; create the directory, or correct the path")),
+    }
+}
+
+/// A file that can be written at the end, and that nobody is served: it has the names of users.
+fn snapshot(config: &Config) -> Option<String> {
+    let (file, root) = (&config.online.snapshot, &config.tree.root);
+    if !config.online.enabled || file.as_os_str().is_empty() {
+        return None;
+    }
+    let shown = quote(&file.to_string_lossy());
+    if !root.as_os_str().is_empty() && file.starts_with(root) {
+        let root = quote(&root.to_string_lossy());
+        return Some(format!("{shown} is in tree.root {root}, which is served; move it elsewhere"));
+    }
+    if file.is_dir() {
+        return Some(format!("{shown} is a directory; write the path of a file"));
+    }
+    match fs::metadata(file.parent()?) {
+        Ok(metadata) if metadata.is_dir() => None,
+        Ok(_) => Some(format!("{shown} is below a file; write a path in a directory")),
+        Err(error) => Some(format!("{shown}: {error}; create its directory, or correct the path")),
     }
 }
 
@@ -142,6 +164,31 @@ mod tests {
         let keys: Vec<String> =
             check(&config, &none, &none).into_iter().map(|problem| problem.key).collect();
         assert_eq!(keys, ["tree.root", "server.user", "server.group", "control.group"]);
+    }
+
+    #[test]
+    fn a_snapshot_has_a_directory_that_is_not_served() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        fs::create_dir(path("tree")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        let mut config = Config::default();
+        config.tree.root = path("tree");
+        let mut find = |name: &str, enabled: bool| {
+            config.online.snapshot = path(name);
+            config.online.enabled = enabled;
+            snapshot(&config)
+        };
+        for name in ["file", "new", "tree2"] {
+            assert_eq!(find(name, true), None, "{name}");
+        }
+        let complaint = find("none/new", true).unwrap();
+        assert!(complaint.ends_with("; create its directory, or correct the path"), "{complaint}");
+        assert!(find("tree", true).unwrap().contains("is in tree.root"));
+        assert!(find("tree/www.example.com/x", true).unwrap().contains("is in tree.root"));
+        assert!(find("", true).unwrap().contains("is a directory"));
+        assert!(find("file/x", true).unwrap().contains("is below a file"));
+        assert_eq!(find("none/new", false), None);
     }
 
     #[test]

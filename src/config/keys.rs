@@ -14,11 +14,12 @@ use super::kinds::{
 };
 use super::lists::{AddressOrNone, Addresses, Cores, MethodList, Texts, Types};
 use super::origin::{ClientRules, FreshnessRule, Origin, Scheme};
+use super::parts::{UrlPart, UserPart};
 use super::rules;
 use super::schema::{
-    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Mime, Server, Tree,
+    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Mime, Online, Server, Tree,
 };
-use super::units::{GIB, KIB, TIB};
+use super::units::{GIB, KIB, MIB, TIB};
 
 /// Whether a changed key takes effect without a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +50,13 @@ pub(super) fn walk(config: &mut Config, visit: &mut impl Visit) {
     mime(&mut config.mime, visit);
     admin(&mut config.admin, visit);
     control(&mut config.control, visit);
+    online(&mut config.online, visit);
     log(&mut config.log, visit);
 }
 
 fn server(at: &mut Server, v: &mut impl Visit) {
     v.section("server");
-    v.key("listen", Restart, Addresses { count_max: 64 }, &mut at.listen);
+    v.key("listen", Restart, listeners(1, 64, "[\"127.0.0.1:8080\"]"), &mut at.listen);
     v.key("workers", Restart, Count(zero_or("one per core", 0, 256)), &mut at.workers);
     v.key("cores", Restart, Cores { count_max: 256, core_max: 1023 }, &mut at.cores);
     let user = Text(rules::account, "a name in /etc/passwd, or \"\" (stay)");
@@ -142,10 +144,45 @@ fn admin(at: &mut Admin, v: &mut impl Visit) {
 
 fn control(at: &mut Control, v: &mut impl Visit) {
     v.section("control");
-    let socket = Text(rules::socket, "an absolute path, at most 107 bytes, or \"\" (off)");
+    let socket = Text(rules::control_socket, "an absolute path, at most 107 bytes, or \"\" (off)");
     v.key("socket", Restart, socket, &mut at.socket);
     let group = Text(rules::account, "a name in /etc/group, or \"\" (none)");
     v.key("group", Restart, group, &mut at.group);
+}
+
+fn online(at: &mut Online, v: &mut impl Visit) {
+    v.section("online");
+    v.key("enabled", Restart, Flag, &mut at.enabled);
+    let listen = listeners(0, 16, "[\"127.0.0.1:6399\"]");
+    v.key("listen", Restart, listen, &mut at.listen);
+    let listen = listeners(0, 16, "[\"127.0.0.1:6400\"]");
+    v.key("listen_read_only", Restart, listen, &mut at.listen_read_only);
+    let socket = "an absolute path, at most 107 bytes, or \"\" (none)";
+    v.key("socket", Restart, Text(rules::online_socket, socket), &mut at.socket);
+    let password = "8 to 128 visible ASCII characters without blanks, or \"\" (none)";
+    v.key("password", Restart, Text(rules::online_password, password), &mut at.password);
+    v.key("window", Restart, Time(from(SECOND, 7 * DAY)), &mut at.window);
+    v.key("users_max", Restart, Count(from(1, 1 << 27)), &mut at.users_max);
+    v.key("urls_max", Restart, Count(from(1, (1 << 24) - 1)), &mut at.urls_max);
+    let text = Size(from(64 * KIB, 64 * GIB));
+    v.key("text_bytes_max", Restart, text, &mut at.text_bytes_max);
+    v.key("user_bytes_max", Restart, Size(from(1, 255)), &mut at.user_bytes_max);
+    v.key("url_bytes_max", Restart, Size(from(1, 2 * KIB)), &mut at.url_bytes_max);
+    v.key("connections_max", Restart, Count(from(16, 1_000_000)), &mut at.connections_max);
+    let memory = Size(from(16 * MIB, 64 * GIB));
+    v.key("connection_bytes_max", Restart, memory, &mut at.connection_bytes_max);
+    let snapshot = "an absolute path, at most 4095 bytes, or \"\" (none)";
+    v.key("snapshot", Restart, Text(rules::snapshot, snapshot), &mut at.snapshot);
+    v.key("user", Live, UserPart, &mut at.user);
+    v.key("url", Live, UrlPart, &mut at.url);
+    let paths = Texts {
+        rule: rules::pattern,
+        what: "patterns of at most 256 bytes",
+        example: "[\"/news/**\"]",
+        count_min: 1,
+        count_max: 64,
+    };
+    v.key("paths", Live, paths, &mut at.paths);
 }
 
 fn log(at: &mut Log, v: &mut impl Visit) {
@@ -248,6 +285,10 @@ impl PathRule for FreshnessRule {
     }
 }
 
+fn listeners(count_min: usize, count_max: usize, example: &'static str) -> Addresses {
+    Addresses { example, count_min, count_max }
+}
+
 fn path() -> Text {
     Text(rules::pattern, "a pattern, at most 256 bytes")
 }
@@ -290,3 +331,29 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::super::emit::{KeyNote, reference};
+    use super::super::units::{emit_count, emit_duration, emit_size};
+    use super::*;
+    use crate::limits::{ONLINE_NAME_BYTES_MAX, ONLINE_URL_BYTES_MAX};
+    use crate::online::{ROWS_MAX, URLS_MAX, WINDOW_MS_MAX};
+
+    #[test]
+    fn the_index_of_who_is_online_takes_all_that_its_keys_allow() {
+        let size = |bytes: usize| emit_size(u64::try_from(bytes).unwrap());
+        let window = emit_duration(Duration::from_millis(WINDOW_MS_MAX.into()));
+        for (name, allowed) in [
+            ("window", format!("1 s to {window}")),
+            ("users_max", format!("1 to {}", emit_count(ROWS_MAX.into()))),
+            ("urls_max", format!("1 to {}", emit_count(URLS_MAX.into()))),
+            ("user_bytes_max", format!("1 B to {}", size(ONLINE_NAME_BYTES_MAX))),
+            ("url_bytes_max", format!("1 B to {}", size(ONLINE_URL_BYTES_MAX))),
+        ] {
+            let is_key = |note: &&KeyNote| note.section == "online" && note.name == name;
+            let notes = reference();
+            assert_eq!(notes.iter().find(is_key).unwrap().allowed, allowed, "{name}");
+        }
+    }
+}

@@ -19,6 +19,10 @@ use super::units::emit_count;
 
 /// Addresses to listen on; "*:PORT" becomes one for IPv6 and one for IPv4.
 pub(super) struct Addresses {
+    /// A list as it could stand in the file.
+    pub(super) example: &'static str,
+    /// Fewest addresses: 0 or 1.
+    pub(super) count_min: usize,
     /// Bound on the addresses, after "*" was read.
     pub(super) count_max: usize,
 }
@@ -27,7 +31,7 @@ impl Kind<Vec<SocketAddr>> for Addresses {
     fn read(&self, item: &Item<'_>, report: &mut Report<'_>) -> Option<Vec<SocketAddr>> {
         let mut seen: BTreeMap<SocketAddr, usize> = BTreeMap::new();
         let mut list = Vec::new();
-        let sound = each(item, "[\"127.0.0.1:8080\"]", report, |entry, report| {
+        let sound = each(item, self.example, report, |entry, report| {
             let text = string(entry, report)?;
             let addresses = report.keep(entry, addresses(text))?;
             for address in addresses {
@@ -39,8 +43,8 @@ impl Kind<Vec<SocketAddr>> for Addresses {
             }
             Some(())
         });
-        if sound && list.is_empty() {
-            let remedy = "write at least one address, as in [\"127.0.0.1:8080\"]";
+        if sound && list.len() < self.count_min {
+            let remedy = format!("write at least one address, as in {}", self.example);
             report.fault(item, format!("the list is empty; {remedy}"));
             return None;
         }
@@ -52,7 +56,11 @@ impl Kind<Vec<SocketAddr>> for Addresses {
     }
 
     fn allowed(&self) -> String {
-        format!("1 to {} different addresses", self.count_max)
+        let (least, most) = (self.count_min, self.count_max);
+        if least == 0 {
+            return format!("at most {most} different addresses");
+        }
+        format!("{least} to {most} different addresses")
     }
 }
 

@@ -10,8 +10,8 @@
 //! Differs from the house: the spanned TOML tree is walked along one table of keys (`keys.rs`)
 //! rather than derived by serde, which stops at the first error and has no ranges.
 //!
-//! Files: `schema` and `origin` the values; `keys` the table of keys; `kinds`, `lists`, `units`,
-//! `rules` how values are written; `mime` the default content types; `read`, `relations`,
+//! Files: `schema` and `origin` the values; `keys` the table of keys; `kinds`, `lists`, `parts`,
+//! `units`, `rules` how values are written; `mime` the default content types; `read`, `relations`,
 //! `environment` the three stages of checking; `emit` printing and comparing; `errors` messages.
 
 mod emit;
@@ -22,6 +22,7 @@ mod kinds;
 mod lists;
 mod mime;
 mod origin;
+mod parts;
 mod read;
 mod relations;
 mod rules;
@@ -38,7 +39,8 @@ pub use errors::{Errors, Places, Problem};
 pub use keys::Reload;
 pub use origin::{ClientRules, FreshnessRule, Origin, Scheme};
 pub use schema::{
-    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Methods, Mime, Server, Tree,
+    Admin, Cache, CacheRule, Config, Control, Host, Level, Limits, Log, Methods, Mime, Online,
+    Server, Tree, UrlFrom, UserFrom,
 };
 
 /// Read a configuration from its text. `name` is what messages call the file; relative paths stay
@@ -85,7 +87,7 @@ pub fn print(config: &Config) -> String {
 }
 
 /// Check a configuration against this machine: the root is a directory, the accounts exist, the
-/// authorities of origins can be read.
+/// authorities of origins can be read, the snapshot has a directory.
 #[must_use]
 pub fn check_environment(config: &Config) -> Vec<Problem> {
     environment::check(config, Path::new("/etc/passwd"), Path::new("/etc/group"))

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::errors::quote;
 use super::origin::{FreshnessRule, Origin, Scheme};
@@ -19,7 +20,10 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     workers_have_cores(config, sink);
     group_has_user(config, sink);
     admin_is_apart(config, sink);
-    listeners_are_apart(config, sink);
+    one_wildcard_is_enough("server.listen", &config.server.listen, sink);
+    online_can_be_asked(config, sink);
+    online_is_apart(config, sink);
+    paths_differ(config, sink);
     uri_fits_header(config, sink);
     hosts_differ(config, sink);
     for (index, host) in config.hosts.iter().enumerate() {
@@ -60,17 +64,77 @@ fn group_has_user(config: &Config, sink: &mut Sink) {
 
 /// The admin listener is opened once, without SO_REUSEPORT, so it shares no port with the others.
 fn admin_is_apart(config: &Config, sink: &mut Sink) {
-    let Some(admin) = config.admin.listen else {
+    let admin = ("admin.listen", config.admin.listen.as_slice());
+    listeners_are_apart(admin, ("server.listen", &config.server.listen), sink);
+}
+
+/// An index that is kept is there to be asked.
+fn online_can_be_asked(config: &Config, sink: &mut Sink) {
+    let online = &config.online;
+    let is_deaf = online.listen.is_empty()
+        && online.listen_read_only.is_empty()
+        && online.socket.as_os_str().is_empty();
+    let keys = ["online.enabled", "online.listen", "online.listen_read_only", "online.socket"];
+    if !online.enabled || !is_deaf || keys.iter().any(|key| sink.has_fault(key)) {
         return;
-    };
-    let Some(other) = config.server.listen.iter().find(|other| overlap(**other, admin)) else {
+    }
+    let what = format!(
+        "[] leaves nothing to ask by, with enabled = true{}; write an address, as in \
+         [\"127.0.0.1:6399\"], a listen_read_only or a socket",
+        at_line(sink, "online.enabled")
+    );
+    let line = sink.places.line("online.listen");
+    sink.fault("online.listen", line, what);
+}
+
+/// Its listeners differ in what they let through, and nobody else answers on them.
+fn online_is_apart(config: &Config, sink: &mut Sink) {
+    let online = &config.online;
+    let all = ("online.listen", online.listen.as_slice());
+    let read_only = ("online.listen_read_only", online.listen_read_only.as_slice());
+    listeners_are_apart(read_only, all, sink);
+    for own in [all, read_only] {
+        one_wildcard_is_enough(own.0, own.1, sink);
+        // Only what is opened takes a port away.
+        if online.enabled {
+            listeners_are_apart(own, ("server.listen", &config.server.listen), sink);
+            listeners_are_apart(own, ("admin.listen", config.admin.listen.as_slice()), sink);
+        }
+    }
+}
+
+/// A socket or a snapshot takes the place of what stands there.
+fn paths_differ(config: &Config, sink: &mut Sink) {
+    let control: (&str, &Path) = ("control.socket", &config.control.socket);
+    let socket: (&str, &Path) = ("online.socket", &config.online.socket);
+    let snapshot: (&str, &Path) = ("online.snapshot", &config.online.snapshot);
+    for ((key, path), (other_key, other)) in
+        [(socket, control), (snapshot, control), (snapshot, socket)]
+    {
+        // The defaults differ, so that `key` was given, or has a fault and does not count.
+        if path.as_os_str().is_empty() || path != other || sink.has_fault(other_key) {
+            continue;
+        }
+        let (shown, at) = (quote(&path.to_string_lossy()), at_line(sink, other_key));
+        let line = sink.places.line(key);
+        sink.fault(key, line, format!("{shown} is {other_key}{at} too; write another path"));
+    }
+}
+
+/// No address of one list is one of the other.
+fn listeners_are_apart(left: (&str, &[SocketAddr]), right: (&str, &[SocketAddr]), sink: &mut Sink) {
+    if sink.has_fault(left.0) || sink.has_fault(right.0) {
+        return;
+    }
+    let mut pairs = left.1.iter().flat_map(|left| right.1.iter().map(move |right| (*left, *right)));
+    let Some(found) = pairs.find(|(left, right)| overlap(*left, *right)) else {
         return;
     };
     // Complain at a key that was given; the defaults of the two are apart.
-    let (key, shown, other_key, other) = if sink.places.line("admin.listen").is_some() {
-        ("admin.listen", admin, "server.listen", *other)
+    let (key, shown, other_key, other) = if sink.places.line(left.0).is_some() {
+        (left.0, found.0, right.0, found.1)
     } else {
-        ("server.listen", *other, "admin.listen", admin)
+        (right.0, found.1, left.0, found.0)
     };
     let what = format!(
         "\"{shown}\" overlaps {other_key} \"{other}\"{}; choose another port",
@@ -81,15 +145,14 @@ fn admin_is_apart(config: &Config, sink: &mut Sink) {
 }
 
 /// An address and a wildcard with the same port are one port to the kernel.
-fn listeners_are_apart(config: &Config, sink: &mut Sink) {
-    let listen = &config.server.listen;
+fn one_wildcard_is_enough(key: &str, listen: &[SocketAddr], sink: &mut Sink) {
     for (index, left) in listen.iter().enumerate() {
         let Some(right) = listen[index + 1..].iter().find(|right| overlap(*left, **right)) else {
             continue;
         };
-        let line = sink.places.line("server.listen");
+        let line = sink.places.line(key);
         let what = format!("\"{left}\" and \"{right}\" overlap; the wildcard alone is enough");
-        sink.fault("server.listen", line, what);
+        sink.fault(key, line, what);
         return;
     }
 }

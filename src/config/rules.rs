@@ -107,16 +107,21 @@ pub(super) fn file(text: &str) -> Result<(), String> {
     at_most(text, PATH_BYTES_MAX)
 }
 
-/// The path of a Unix socket: none, or absolute and short.
-pub(super) fn socket(text: &str) -> Result<(), String> {
-    file(text)?;
-    if !text.is_empty() && !text.starts_with('/') {
-        return Err(format!(
-            "{} is not absolute; write a path such as \"/run/peerage/control.sock\"",
-            quote(text)
-        ));
-    }
+/// The path of the control socket: none, or absolute and short.
+pub(super) fn control_socket(text: &str) -> Result<(), String> {
+    absolute_file(text, "/run/peerage/control.sock")?;
     at_most(text, SOCKET_PATH_BYTES_MAX)
+}
+
+/// The path of the socket that tells who is online: likewise.
+pub(super) fn online_socket(text: &str) -> Result<(), String> {
+    absolute_file(text, "/run/peerage/online.sock")?;
+    at_most(text, SOCKET_PATH_BYTES_MAX)
+}
+
+/// The path of the snapshot of who is online: none, or absolute, since the daemon writes it.
+pub(super) fn snapshot(text: &str) -> Result<(), String> {
+    absolute_file(text, "/var/lib/peerage/online")
 }
 
 /// A user or group: none, or a name as `/etc/passwd` has it.
@@ -147,10 +152,7 @@ pub(super) fn cache_name(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err(format!("{quoted} is empty; write a name such as \"peerage\""));
     }
-    let allowed = |char: char| {
-        char.is_ascii_alphanumeric() || (char.is_ascii() && "!#$%&'*+-.^_`|~".contains(char))
-    };
-    if let Some(char) = text.chars().find(|char| !allowed(*char)) {
+    if let Some(char) = text.chars().find(|char| !is_token_char(*char)) {
         return Err(format!(
             "{quoted} has the character {char:?}; write letters, digits, '-', '.' and '_' only"
         ));
@@ -158,25 +160,19 @@ pub(super) fn cache_name(text: &str) -> Result<(), String> {
     at_most(text, CACHE_NAME_BYTES_MAX)
 }
 
-/// The secret of PURGE: none, or too long to be guessed. No complaint shows it: messages end in
-/// logs.
+/// What a token of RFC 9110 consists of.
+pub(super) fn is_token_char(char: char) -> bool {
+    char.is_ascii_alphanumeric() || (char.is_ascii() && "!#$%&'*+-.^_`|~".contains(char))
+}
+
+/// The secret of PURGE: none, or too long to be guessed.
 pub(super) fn purge_token(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("the token has a blank or a character that is not visible ASCII; write 16 to \
-                    128 visible ASCII characters, or \"\" (off)"
-            .to_owned());
-    }
-    if (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len()) {
-        return Ok(());
-    }
-    let bytes = text.len();
-    Err(format!(
-        "the token is {bytes} bytes long; allowed {TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX}, or \"\" \
-         (off)"
-    ))
+    secret(text, "token", TOKEN_BYTES_MIN, "off")
+}
+
+/// The secret of who may ask who is online: none, or long enough.
+pub(super) fn online_password(text: &str) -> Result<(), String> {
+    secret(text, "password", PASSWORD_BYTES_MIN, "none")
 }
 
 /// The value of a header: not empty.
@@ -258,6 +254,36 @@ pub(super) fn extension(text: &str) -> Result<(), String> {
         return Err(format!("{quoted} is not an extension; write one such as \"png\""));
     }
     at_most(text, EXTENSION_BYTES_MAX)
+}
+
+/// The path of a file: none, or absolute.
+fn absolute_file(text: &str, example: &str) -> Result<(), String> {
+    file(text)?;
+    if text.is_empty() || text.starts_with('/') {
+        return Ok(());
+    }
+    Err(format!("{} is not absolute; write a path such as {}", quote(text), quote(example)))
+}
+
+/// A secret, or none. No complaint shows it: messages end in logs.
+fn secret(text: &str, what: &str, bytes_min: usize, none: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "the {what} has a blank or a character that is not visible ASCII; write {bytes_min} to \
+             {SECRET_BYTES_MAX} visible ASCII characters, or \"\" ({none})"
+        ));
+    }
+    if (bytes_min..=SECRET_BYTES_MAX).contains(&text.len()) {
+        return Ok(());
+    }
+    let bytes = text.len();
+    Err(format!(
+        "the {what} is {bytes} bytes long; allowed {bytes_min} to {SECRET_BYTES_MAX}, or \"\" \
+         ({none})"
+    ))
 }
 
 /// What to say of an address that has a host only.
@@ -368,8 +394,12 @@ const CACHE_NAME_BYTES_MAX: usize = 64;
 /// 16 random characters have at least 80 bits; nobody guesses that over a network.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// It has to fit the smallest head of a request, and 128 characters hold any digest.
-const TOKEN_BYTES_MAX: usize = 128;
+/// It guards listeners that are private in the first place, and people type it; fewer characters
+/// are found by trying.
+const PASSWORD_BYTES_MIN: usize = 8;
+
+/// A token has to fit the smallest head of a request, and 128 characters hold any digest.
+const SECRET_BYTES_MAX: usize = 128;
 
 /// Room for every directive of RFC 9111 with its largest figure, and no more: the head of a
 /// response has a bound too.
@@ -438,8 +468,30 @@ mod tests {
         for text in ["s3cret", "s3cret s3cret s3cret", "s3cret-s3cret-s3cr\u{e9}t"] {
             assert!(!purge_token(text).unwrap_err().contains("s3c"), "{text}");
         }
+        for text in ["s3cret", "s3cret s3cret", "s3cret-\u{e9}t"] {
+            assert!(!online_password(text).unwrap_err().contains("s3c"), "{text}");
+        }
         assert_eq!(purge_token(""), Ok(()));
         assert_eq!(purge_token("0123456789abcdef"), Ok(()));
+        assert_eq!(online_password(""), Ok(()));
+        assert_eq!(online_password("01234567"), Ok(()));
+    }
+
+    #[test]
+    fn sockets_and_snapshots_are_absolute() {
+        let rules: [(Rule, usize); 3] = [
+            (control_socket, SOCKET_PATH_BYTES_MAX),
+            (online_socket, SOCKET_PATH_BYTES_MAX),
+            (snapshot, PATH_BYTES_MAX),
+        ];
+        for (rule, bytes_max) in rules {
+            assert_eq!(rule(""), Ok(()));
+            assert_eq!(rule(&format!("/{}", "x".repeat(bytes_max - 1))), Ok(()));
+            assert!(rule(&format!("/{}", "x".repeat(bytes_max))).is_err());
+            for text in ["a", "./a", "/a/", "/", "/a\0"] {
+                assert!(rule(text).is_err(), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[control]`: the socket of `peerage purge` and `peerage status`.
     pub control: Control,
+    /// `[online]`: who is online.
+    pub online: Online,
     /// `[log]`: the daemon's own messages.
     pub log: Log,
     /// Where each given key stands, for messages only; takes no part in equality.
@@ -299,6 +301,96 @@ pub struct Control {
     pub group: String,
 }
 
+/// `[online]`: who is online: an index in memory of the users, the url each was on last, and when,
+/// which is asked over the Redis protocol (RESP).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Online {
+    /// Whether there is such an index at all; false: nothing of this section takes effect. Default
+    /// false; restart.
+    pub enabled: bool,
+    /// Addresses that answer questions and take hits, in the file as of [`Server::listen`]. Default
+    /// 127.0.0.1:6399 (beside the 6379 of Redis); at most 16 different ones, none of them also in
+    /// `listen_read_only`; restart.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses that only answer questions: HIT and DEL are refused. Default empty; at most 16
+    /// different ones; restart.
+    pub listen_read_only: Vec<SocketAddr>,
+    /// Path of a Unix socket for the same as `listen`; empty = none. Default ""; absolute, at most
+    /// 107 bytes (sun_path of Linux less its NUL), not that of `control.socket`; restart.
+    pub socket: PathBuf,
+    /// Secret that a client has to say by AUTH or HELLO before it asks; "" = none. `print` shows it
+    /// as it is. Default ""; 8 (fewer are found by trying) to 128 visible ASCII characters without
+    /// blanks; restart.
+    pub password: String,
+    /// How long a user stays after the last hit. Default 30 min; 1 s to 7 d (times are kept in 32
+    /// bits of milliseconds); restart.
+    pub window: Duration,
+    /// Users at once; beyond, the one seen longest ago goes. Default 1_000_000; 1 to 134_217_728
+    /// (2^27, what rows are numbered with); restart.
+    pub users_max: usize,
+    /// Urls at once; beyond, one that nobody is on goes, else some of the users seen longest ago.
+    /// Default 100_000; 1 to 16_777_215 (24 bits of a row); restart.
+    pub urls_max: usize,
+    /// Bytes of all urls, and of the names of users that have more than 16; beyond, as for
+    /// `urls_max`. Default 64 MiB; 64 KiB (a few of the longest urls) to 64 GiB; restart.
+    pub text_bytes_max: u64,
+    /// Bytes of a user's name; a hit with a longer one is dropped and counted. Default 255; 1 to
+    /// 255 (eight bits of a row); restart.
+    pub user_bytes_max: usize,
+    /// Bytes of a url; a hit with a longer one is dropped and counted. Default 2 KiB; 1 B to 2 KiB
+    /// (browsers and proxies keep to it); restart.
+    pub url_bytes_max: usize,
+    /// Connections to the listeners and the socket together; more wait in the listen queue. Default
+    /// 10_000; 16 to 1_000_000 (each takes one descriptor); restart.
+    pub connections_max: usize,
+    /// Bytes of requests begun and of replies not yet taken, of all connections together; beyond,
+    /// who adds to it is disconnected. Default 256 MiB; 16 MiB (a long reply each for a few
+    /// clients) to 64 GiB; restart.
+    pub connection_bytes_max: u64,
+    /// File that the index is written to at an orderly stop, and read from at the start; empty =
+    /// none. Default ""; absolute, at most 4095 bytes (PATH_MAX of Linux less its NUL), outside of
+    /// `tree.root`; restart.
+    pub snapshot: PathBuf,
+    /// Whom a request to this box's own workers counts for. Default nobody: such requests do not
+    /// count; live.
+    pub user: UserFrom,
+    /// What such a request counts as being on. Default the path; live.
+    pub url: UrlFrom,
+    /// Patterns, as of [`CacheRule::path`], of the paths whose GET requests count. Default `**`,
+    /// which is every path; 1 to 64 different ones; live.
+    pub paths: Vec<String>,
+}
+
+/// Whom a request counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum UserFrom {
+    /// Nobody; in the file "".
+    #[default]
+    Nobody,
+    /// The value of the cookie of this name. A token (RFC 9110 5.6.2), 1 to 64 bytes.
+    Cookie(String),
+    /// The value of the header field of this name, compared without case. A token, 1 to 64 bytes.
+    Header(String),
+    /// The value of the query's parameter of this name, percent-decoded. 1 to 64 of the unreserved
+    /// characters (RFC 3986 2.3), which have one spelling only.
+    Query(String),
+    /// The client's IP address.
+    Address,
+}
+
+/// What a request counts as being on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum UrlFrom {
+    /// Its host and path, without the query.
+    #[default]
+    Path,
+    /// Host and path of its Referer, without the query.
+    Referer,
+    /// The value of the query's parameter of this name, percent-decoded, as given. The name is as
+    /// of [`UserFrom::Query`].
+    Query(String),
+}
+
 /// `[log]`: the daemon's own messages. All of it live.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Log {
@@ -413,5 +505,29 @@ impl Default for Admin {
 impl Default for Control {
     fn default() -> Control {
         Control { socket: PathBuf::from("/run/peerage/control.sock"), group: String::new() }
+    }
+}
+
+impl Default for Online {
+    fn default() -> Online {
+        Online {
+            enabled: false,
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 6399))],
+            listen_read_only: Vec::new(),
+            socket: PathBuf::new(),
+            password: String::new(),
+            window: Duration::from_secs(30 * 60),
+            users_max: 1_000_000,
+            urls_max: 100_000,
+            text_bytes_max: 64 * MIB,
+            user_bytes_max: 255,
+            url_bytes_max: 2 << 10,
+            connections_max: 10_000,
+            connection_bytes_max: 256 * MIB,
+            snapshot: PathBuf::new(),
+            user: UserFrom::Nobody,
+            url: UrlFrom::Path,
+            paths: vec!["**".to_owned()],
+        }
     }
 }
