@@ -54,7 +54,7 @@ fn date(seconds: u64) -> String {
 }
 
 /// First line that a program prints, on either stream.
-fn first_line(program: &str, arguments: &[&str]) -> String {
+pub fn first_line(program: &str, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else {
         return "unknown".to_owned();
     };

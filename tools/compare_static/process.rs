@@ -76,6 +76,12 @@ impl Server {
         lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
     }
 
+    /// Its process's number.
+    #[allow(dead_code, reason = "compare_redis alone reads more of /proc")]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU seconds, user and system, of the server and all its descendants, ended threads and
     /// reaped children included.
     pub fn cpu_seconds(&self) -> Result<f64> {
