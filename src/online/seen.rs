@@ -257,6 +257,20 @@ impl Seen {
         self.walk(load(&words[FRONT]), limit, since, now, out)
     }
 
+    /// Has up to `limit` rows of `block` fetched, and the block behind it. Returns how many.
+    #[inline]
+    fn ask_for(&self, block: u32, limit: usize) -> Option<usize> {
+        if block == 0 {
+            return Some(0);
+        }
+        let view = self.blocks.find(block)?;
+        self.blocks.prefetch(view.next());
+        for row in view.items().rev().take(limit) {
+            prefetch(self.rows.find(row)?);
+        }
+        Some(view.len())
+    }
+
     /// Adds up to `limit` users from the chain of rows that begins with `block`, as above.
     #[inline]
     pub fn walk(
@@ -269,12 +283,13 @@ impl Seen {
     ) -> Option<()> {
         // A reader that lost a race may go round in a circle of empty blocks.
         let mut steps = limit.saturating_add(64);
+        // Rows are asked for a block ahead of the one that is read.
+        let mut asked = self.ask_for(block, limit)?;
         while block != 0 && steps > 0 {
             steps -= 1;
             let view = self.blocks.find(block)?;
-            self.blocks.prefetch(view.next());
-            for row in view.items() {
-                prefetch(self.rows.find(row)?);
+            if asked < limit {
+                asked += self.ask_for(view.next(), limit - asked)?;
             }
             for row in view.items().rev() {
                 let words = self.rows.find(row)?;
