@@ -20,7 +20,11 @@
 //!                  +-----v-----+       names used, purges |     answers   requests  pages, or
 //!                  |   store   |<-------------------------+         |        |      what comes
 //!                  |           |----- stored, removed ----->     origins  clients <-+
-//!                  +-----------+  temporary files, eviction
+//!                  +-----------+  temporary files, eviction                 |
+//!                  +-----------+                                            |
+//!   who asks, ---->|  online   |<------------------ hits, in batches -------+
+//!   who tells      |           |  where configured: who is on which url
+//!                  +-----------+
 //! ```
 //!
 //! | module | layer | what lives there |
@@ -28,7 +32,7 @@
 //! | `http` | core | one connection, and one to an origin: requests, conditions, ranges, heads |
 //! | `cache` | core | file names, the table of open files, residency, freshness, the way out |
 //! | `tls` | core | the client's side of one TLS connection, to an origin |
-//! | `online` | core | who is on which url: rows in three orders, for one writer and any readers |
+//! | `online` | core | who is on which url: rows in three orders, and commands as Redis has them |
 //! | `admin` | core | the text of the metrics, the control socket's protocol |
 //! | `config` | beside | the file, its checks, its defaults; no core ever sees it |
 //! | `sys` | sys | every system call, every `unsafe` |
@@ -49,6 +53,11 @@
 //! A POST, where its host takes it: `Shared::read` keeps its body -> `daemon::http::changes` ->
 //! `daemon::http::fetch` asks the origin for it alone -> `fetch::invalidate` holds the answer's
 //! head while `daemon::purges` removes what it made invalid -> its bytes go to the client.
+//!
+//! Who is online: `Shared::answer` -> `daemon::http::feed` makes a hit of a request -> a batch to
+//! `daemon::online`, which owns `online::service::Service`; clients' bytes go through
+//! `online::session` -> `online::command` -> the index -> `online::resp`, and replies of a turn
+//! leave in one send.
 //!
 //! Not here: anything that runs.
 #![deny(unsafe_code)]

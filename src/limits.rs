@@ -440,11 +440,11 @@ pub const ONLINE_WATCH_BYTES_MAX: usize = 1 << 20;
 /// Rows that are looked at for their age at a time: 0.3 ms; between two times requests are read.
 pub const ONLINE_CULL_ROWS: u32 = 1000;
 
-/// Hits of one batch of a worker, 30 to 300 KiB; and its bytes, beyond which the batch is full as
-/// well. A worker hands a batch over whenever it has answered what came.
+/// Hits of one batch of a worker: more than it answers between two waits. Beyond: one more batch.
 pub const ONLINE_BATCH_HITS_MAX: usize = 1024;
 
-/// See above.
+/// Bytes of one batch of a worker: 1,024 hits with usual names, and some of the longest. Beyond:
+/// one more batch.
 pub const ONLINE_BATCH_BYTES_MAX: usize = 128 * 1024;
 const _: () = assert!(ONLINE_BATCH_BYTES_MAX > 2 * (ONLINE_URL_BYTES_MAX + ONLINE_NAME_BYTES_MAX));
 

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod check;
 pub mod client;
+pub mod online;
 pub mod purge;
 pub mod run;
 pub mod serve;
@@ -36,6 +37,8 @@ enum Command {
     Cache(cache::Cache),
     /// Stop a running daemon from serving what it has fetched.
     Purge(purge::Purge),
+    /// Who is online.
+    Online(online::Online),
     /// How a running daemon is.
     Status(status::Status),
 }
@@ -51,6 +54,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Cache(cache) => cache.run(),
         Command::Purge(purge) => purge.run(),
+        Command::Online(online) => online.run(),
         Command::Status(status) => status.run(),
     }
 }

@@ -31,10 +31,13 @@ use super::control_socket::{ConnId, ControlSocket};
 use super::counters::{self, Counters};
 use super::http::{Fact, FromWorker, ToWorker, TreeState};
 use super::names::{self, Whose};
+use super::online::counters::OnlineCounters;
 use super::purges::{self, Action, Asker, OrderId, Outcome, Purges};
 use super::settings::Settings;
 use super::store::{Limits, StoreCounters, ToStore};
-use super::topology::{ControlEnd, ControlLine, StoreOrders, TreeLine, WorkerLine, start_lookup};
+use super::topology::{
+    ControlEnd, ControlLine, OnlineLine, StoreOrders, TreeLine, WorkerLine, start_lookup,
+};
 use super::tree::TreeCounters;
 use super::{logger, status, why};
 
@@ -62,7 +65,11 @@ pub struct Parts {
     pub store: Option<StoreOrders>,
     /// What it counts.
     pub store_counters: Arc<StoreCounters>,
-    /// What it counts.
+    /// The service of who is online, until it has ended.
+    pub online: Option<OnlineLine>,
+    /// What it counts; `None` where there is none.
+    pub online_counters: Option<Arc<OnlineCounters>>,
+    /// What the tree thread counts.
     pub tree_counters: Arc<TreeCounters>,
     /// What it tells without a message.
     pub tree_state: Arc<TreeState>,
@@ -118,6 +125,9 @@ const STORE_RETRY: Duration = Duration::from_millis(10);
 
 /// How long workers have to obey an order to end at once, and the store to do what is left then.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a snapshot of who is online may take: 10 million users are 1 GB.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Control {
     /// In charge of `parts`.
@@ -219,6 +229,11 @@ impl Control {
                 Ok(())
             }
             FromWorker::Fatal(error) => Err(format!("worker {number}: {error}")),
+            FromWorker::OnlineEnded => {
+                self.parts.online = None;
+                Ok(())
+            }
+            FromWorker::OnlineFatal(error) => Err(format!("who is online: {error}")),
             FromWorker::PurgeDone { id, phase } => {
                 self.purges.handle_worker_ack(id, phase, number);
                 Ok(())
@@ -283,22 +298,34 @@ impl Control {
             worker.order(ToWorker::Stop);
         }
         self.parts.tree.stop();
-        self.go_on_until(|control| control.ended == control.parts.workers.len())?;
+        self.go_on_until(LAST_WORDS, |control| control.ended == control.parts.workers.len())?;
+        // After the workers, whose last hits it has then.
+        if let Some(online) = &self.parts.online {
+            online.stop();
+        }
         self.purges.handle_workers_gone();
-        self.go_on_until(|control| control.purges.is_idle())?;
+        self.go_on_until(LAST_WORDS, |control| control.purges.is_idle())?;
         if !self.purges.is_idle() {
             log::warn!("stopping: purges were under way, and what they mean may still be stored");
         }
         if let Some(store) = &mut self.parts.store {
             store.stop(LAST_WORDS);
         }
+        self.go_on_until(SNAPSHOT_PATIENCE, |control| control.parts.online.is_none())?;
+        if self.parts.online.is_some() {
+            log::error!("stopping: online.snapshot takes too long; the old one stays");
+        }
         log::info!("stopped");
         Ok(())
     }
 
-    /// Does what words and purges ask for, no longer than `LAST_WORDS`.
-    fn go_on_until(&mut self, is_over: impl Fn(&Self) -> bool) -> Result<(), String> {
-        let end = self.clock.now().after(LAST_WORDS);
+    /// Does what words and purges ask for, no longer than `patience`.
+    fn go_on_until(
+        &mut self,
+        patience: Duration,
+        is_over: impl Fn(&Self) -> bool,
+    ) -> Result<(), String> {
+        let end = self.clock.now().after(patience);
         loop {
             self.carry_out();
             if let Some(store) = &mut self.parts.store {
@@ -555,6 +582,9 @@ impl Control {
         if self.parts.store.is_some() {
             self.parts.store_counters.expose(&mut out);
         }
+        if let Some(counters) = &self.parts.online_counters {
+            counters.expose(&mut out);
+        }
         out.into_text()
     }
 }
@@ -579,5 +609,7 @@ fn keep_fixed(new: Config, old: &Config) -> Config {
     kept.limits.connections_per_worker = old.limits.connections_per_worker;
     kept.admin.listen = old.admin.listen;
     kept.control.clone_from(&old.control);
+    let (user, url, paths) = (kept.online.user, kept.online.url, kept.online.paths);
+    kept.online = config::Online { user, url, paths, ..old.online.clone() };
     kept
 }

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod http;
 pub mod logger;
 pub mod names;
+pub mod online;
 pub mod origins;
 pub mod placed;
 pub mod purges;

@@ -17,6 +17,7 @@ use crate::limits::{HEADERS_MAX, PIPELINE_MAX, RANGES_MAX};
 use crate::sys::process::random_seed;
 use crate::time::Duration;
 
+use super::http::feed::FeedRules;
 use super::origins::{OriginSettings, PathRule};
 
 /// As `tree.default_host`: the root itself is the only host's directory (`peerage serve DIR`).
@@ -97,6 +98,8 @@ pub struct Settings {
     pub object_bytes_max: u64,
     /// For paths of hosts with an origin that no rule matches.
     pub rule_default: PathRule,
+    /// Which requests say who is online; `None` where none does.
+    pub feed: Option<FeedRules>,
     /// Whether the root itself is the only host's directory.
     root_is_host: bool,
     hosts: Hosts,
@@ -159,6 +162,7 @@ impl Settings {
             cache_name: config.cache.name.clone(),
             object_bytes_max: config.cache.object_bytes_max,
             rule_default: PathRule::default(),
+            feed: FeedRules::new(&config.online),
             root_is_host,
             hosts,
             sites,

@@ -41,12 +41,15 @@ use super::control::{Control, Parts, store_limits};
 use super::control_socket::{ControlSocket, Operators};
 use super::counters::Counters;
 use super::http::{Assignment, TreeState};
+use super::online::counters::OnlineCounters;
+use super::online::prepare as online;
 use super::placed::Placing;
 use super::settings::Settings;
 use super::store::{Lines, Options, Storage, StoreCounters};
 use super::topology::{
-    ControlEnd, ControlLine, PeerLine, Peers, StoreEnd, StoreLine, StoreOrders, WorkerLine,
-    control_queue, placed_queue, start_store, start_tree, start_worker, store_queue, worker_queues,
+    ControlEnd, ControlLine, FeedLine, OnlineEnds, OnlineLine, PeerLine, Peers, StoreEnd,
+    StoreLine, StoreOrders, WorkerLine, control_queue, online_queues, placed_queue, start_online,
+    start_store, start_tree, start_worker, store_queue, worker_queues,
 };
 use super::tree::{StoreSide, TreeCounters, Watcher};
 use super::{admin, logger};
@@ -63,7 +66,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-fn failed(key: &str, config: &Config, what: String) -> StartError {
+pub(super) fn failed(key: &str, config: &Config, what: String) -> StartError {
     StartError(config.places.problem(key, what).to_string())
 }
 
@@ -143,14 +146,16 @@ pub fn run(config: &Config, file: Option<&Path>) -> Result<(), StartError> {
     let addresses: Vec<SocketAddr> =
         listeners[0].iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let admin = bind_admin(config)?;
+    let online = Online::prepare(config, descriptors)?;
     let root = &config.tree.root;
     open_root(root).map_err(|error| {
         let what = format!("{}: {error}; make the directory, or name another", root.display());
         failed("tree.root", config, what)
     })?;
-    let crew = Crew::recruit(config, &cores, shares, listeners)?;
+    let crew = Crew::recruit(config, &cores, shares, listeners, online)?;
     // Last of all: who fails above must not leave a socket behind.
     let doors = Doors { admin, socket: bind_socket(config) };
+    let crew = crew.with_online_socket(config);
     give_up_rights(config, file)?;
     crew.work(config, file, signals, doors, addresses)
 }
@@ -162,6 +167,22 @@ struct Doors {
     socket: Option<(UnixListener, Option<u32>)>,
 }
 
+/// The service of who is online, and its queues.
+struct Online {
+    prepared: online::Prepared,
+    line: OnlineLine,
+    feed: FeedLine,
+    ends: OnlineEnds,
+}
+
+impl Online {
+    fn prepare(config: &Config, descriptors: u64) -> Result<Option<Self>, StartError> {
+        let Some(prepared) = online::prepare(config, descriptors)? else { return Ok(None) };
+        let (line, feed, ends) = online_queues().map_err(|error| too_few(&error))?;
+        Ok(Some(Self { prepared, line, feed, ends }))
+    }
+}
+
 /// Everybody who will work, before any thread is started: what needs rights is done by then.
 struct Crew {
     storage: Option<(Storage, StoreEnd)>,
@@ -169,6 +190,7 @@ struct Crew {
     store: Option<StoreLine>,
     assignments: Vec<Assignment>,
     watcher: Watcher,
+    online: Option<Online>,
     workers: Vec<WorkerLine>,
     counters: Vec<Arc<Counters>>,
     end: ControlEnd,
@@ -184,26 +206,24 @@ impl Crew {
         cores: &[Option<usize>],
         shares: Shares,
         listeners: Vec<Vec<TcpListener>>,
+        online: Option<Online>,
     ) -> Result<Self, StartError> {
         let root = &config.tree.root;
         let settings = settings(config)?;
         let tree_state = Arc::new(TreeState::default());
         tree_state.is_remote.store(!is_local(root), Ordering::Relaxed);
-        let tree_counters = Arc::new(TreeCounters::default());
-        let store_counters = Arc::new(StoreCounters::default());
+        let (tree_counters, store_counters) = Default::default();
         let (control, end) = control_queue().map_err(|error| too_few(&error))?;
-        let (mut workers, mut assignments, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut workers, mut assignments) = (Vec::new(), Vec::<Assignment>::new());
         let (store, store_end) = (!settings.origins.is_empty()).then(store_queue).unzip();
-        let queues = cores.iter().map(|_| worker_queues()).collect::<io::Result<Vec<_>>>();
+        let queues: io::Result<Vec<_>> = cores.iter().map(|_| worker_queues()).collect();
         let queues = queues.map_err(|error| too_few(&error))?;
         let peers: Vec<PeerLine> = queues.iter().map(|(_, peer, _)| peer.clone()).collect();
         let (hash_seed, name_seed) = (random_seed(), random_seed());
         let presence = Arc::new(Presence::new(name_seed));
         let hands = cores.iter().zip(listeners).zip(queues).enumerate();
         for (number, ((core, listeners), (line, _, ends))) in hands {
-            let counted = Arc::new(Counters::default());
             workers.push(line);
-            counters.push(Arc::clone(&counted));
             assignments.push(Assignment {
                 number,
                 core: *core,
@@ -215,18 +235,18 @@ impl Crew {
                 connections: shares.connections,
                 settings: Arc::clone(&settings),
                 tree: Arc::clone(&tree_state),
-                counters: counted,
+                counters: Arc::default(),
                 ends,
                 peers: Peers::new(peers.clone(), hash_seed),
                 store: store.clone(),
                 name_hash: NameHash::new(name_seed),
                 presence: Arc::clone(&presence),
+                feed: online.as_ref().map(|online| online.feed.clone()),
                 control: control.clone(),
                 boundary: boundary(number),
             });
         }
-        // A link as the root is followed once, here: a watch on the link would see nothing.
-        let watched = std::fs::canonicalize(root).unwrap_or_else(|_| root.clone());
+        let watched = watched(root);
         let (placing, placed) = placed_queue(name_seed);
         let watcher = Watcher::new(
             &watched,
@@ -246,16 +266,25 @@ impl Crew {
             storage: storage.transpose()?,
             store_counters,
             store,
+            counters: assignments.iter().map(|worker| Arc::clone(&worker.counters)).collect(),
             assignments,
             watcher,
+            online,
             workers,
-            counters,
             end,
             line: control,
             settings,
             tree_state,
             tree_counters,
         })
+    }
+
+    /// The same with the Unix socket of who is online, if there is to be one.
+    fn with_online_socket(mut self, config: &Config) -> Self {
+        if let Some(online) = &mut self.online {
+            online.prepared.bind_socket(config);
+        }
+        self
     }
 
     /// Starts all threads, and takes charge of them until the end.
@@ -274,6 +303,14 @@ impl Crew {
         for assignment in self.assignments {
             threads.push(start_worker(assignment).map_err(|error| too_few(&error))?);
         }
+        let (mut online_line, mut online_counters) = (None, None);
+        if let Some(Online { prepared, line, ends, .. }) = self.online {
+            let counters = Arc::new(OnlineCounters::default());
+            let assignment =
+                prepared.into_assignment(config, ends, Arc::clone(&counters), self.line.clone());
+            threads.push(start_online(assignment).map_err(|error| too_few(&error))?);
+            (online_line, online_counters) = (Some(line), Some(counters));
+        }
         let (tree, tree_thread) = start_tree(self.watcher).map_err(|error| too_few(&error))?;
         threads.push(tree_thread);
         let parts = Parts {
@@ -288,6 +325,8 @@ impl Crew {
             workers: self.workers,
             store: self.store.map(StoreOrders::new),
             store_counters: self.store_counters,
+            online: online_line,
+            online_counters,
             counters: self.counters,
             tree,
             tree_counters: self.tree_counters,
@@ -302,6 +341,11 @@ impl Crew {
             .for_each(|thread| drop(thread.join()));
         result.map_err(StartError)
     }
+}
+
+/// A link as the root is followed once, here: a watch on the link would see nothing.
+fn watched(root: &Path) -> PathBuf {
+    std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned())
 }
 
 /// The settings, origins looked up.
@@ -380,7 +424,7 @@ fn bind_all(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, St
 
 /// Listens alone at `address`. The kernel takes a ring apart after its process has ended, listeners
 /// included: at a restart the port may be in use for a moment yet.
-fn listen_patiently(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listen_patiently(address: SocketAddr) -> io::Result<TcpListener> {
     for _ in 0..BIND_TRIES_MAX {
         match listen(address, false) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -424,7 +468,12 @@ fn bind_socket(config: &Config) -> Option<(UnixListener, Option<u32>)> {
     }
 }
 
-fn bind_failed(key: &str, address: SocketAddr, config: &Config, error: &io::Error) -> StartError {
+pub(super) fn bind_failed(
+    key: &str,
+    address: SocketAddr,
+    config: &Config,
+    error: &io::Error,
+) -> StartError {
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
             "the port is in use; stop what uses it (`ss -ltnp`) or name another"
@@ -475,6 +524,8 @@ fn give_up_rights(config: &Config, file: Option<&Path>) -> Result<(), StartError
         readable.extend(authorities.iter().map(PathBuf::as_path));
         writable.push(config.tree.root.as_path());
     }
+    let snapshot = Some(&config.online.snapshot).filter(|_| config.online.enabled);
+    writable.extend(snapshot.and_then(|file| file.parent()));
     match confine(&readable, &writable) {
         Ok(Confinement::Full) => log::debug!("landlock: only the tree can be read"),
         Ok(Confinement::Partial) => log::debug!("landlock: enforced in part by this kernel"),

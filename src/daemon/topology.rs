@@ -6,6 +6,7 @@
 //! tree       any             the watch on the tree, the epoch of memory reclaim
 //! store      any             temporary files, renames and removals in the tree, its inventory
 //! control    any (main)      signals, the admin listener, the control socket
+//! online     any             who is online, its listeners and connections; there if configured
 //! lookup     any             nothing; there while a reload looks up names of origins
 //!
 //! queue             item       capacity        when full
@@ -21,6 +22,10 @@
 //!                                              must not be lost; Block a while for the end
 //! store -> tree     hash       PLACED_MAX      CountDrop: what is placed counts as others' doing
 //! store -> http-N   Word       PEER_QUEUE      Block: a worker empties its queue every batch
+//! http-N -> online  HitBatch   ONLINE_QUEUE    CountDrop: the index heals within its window
+//! online -> http-N  HitBatch   ONLINE_SPARE    dropped: they are empty, and only spare memory
+//! control -> online ToOnline   1               Block: it is told once, to end
+//! online -> control FromWorker CONTROL_QUEUE   Block: it says one thing
 //! ```
 //!
 //! Not here: what is said in the queues (the module of the receiver).
@@ -29,7 +34,7 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -39,13 +44,16 @@ use foldhash::fast::SeedableRandomState;
 use crate::cache::inventory::NameHash;
 use crate::config::Config;
 use crate::limits::{
-    CONTROL_QUEUE, PEER_QUEUE, PLACED_MAX, STORE_ORDERS_MAX, STORE_QUEUE, WORKER_QUEUE,
+    CONTROL_QUEUE, ONLINE_QUEUE, ONLINE_SPARE, PEER_QUEUE, PLACED_MAX, STORE_ORDERS_MAX,
+    STORE_QUEUE, WORKER_QUEUE,
 };
 use crate::stdx::num::index;
 use crate::sys::event::Doorbell;
 use crate::time::Duration;
 
 use super::http::{self, Assignment, FromWorker, ToWorker, Word};
+use super::online::batch::HitBatch;
+use super::online::{self, ToOnline};
 use super::placed::{Placed, Placing};
 use super::settings::{Lookup, Settings};
 use super::store::{Storage, ToStore};
@@ -418,6 +426,139 @@ pub fn placed_queue(name_seed: u64) -> (Placing, Placed) {
     (Placing::new(PlacedLine { sender }, hash()), Placed::new(inbox, hash()))
 }
 
+/// Where a worker hands over its hits.
+#[derive(Clone, Debug)]
+pub struct FeedLine {
+    sender: Sender<HitBatch>,
+    spare: Receiver<HitBatch>,
+    state: Arc<FeedState>,
+    doorbell: Doorbell,
+}
+
+/// What both ends of the queue of hits know.
+#[derive(Debug, Default)]
+struct FeedState {
+    /// The service sleeps until the doorbell is rung.
+    is_asleep: AtomicBool,
+    /// Hits that found no room.
+    dropped: AtomicU64,
+}
+
+impl FeedLine {
+    /// Hands a batch over, and takes an empty one back; never blocks.
+    #[must_use]
+    pub fn tell(&self, batch: HitBatch) -> HitBatch {
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) =
+            self.sender.try_send(batch)
+        {
+            self.state.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            let mut batch = batch;
+            batch.clear();
+            return batch;
+        }
+        // Either the service sees the batch before it sleeps, or it is seen to sleep here: each
+        // writes, then reads what the other wrote.
+        fence(Ordering::SeqCst);
+        if self.state.is_asleep.load(Ordering::Relaxed)
+            && self.state.is_asleep.swap(false, Ordering::Relaxed)
+        {
+            self.doorbell.ring();
+        }
+        self.spare.try_recv().unwrap_or_default()
+    }
+}
+
+/// The service's end of the queue of hits.
+pub struct FeedEnd {
+    inbox: Receiver<HitBatch>,
+    spare: Sender<HitBatch>,
+    state: Arc<FeedState>,
+}
+
+impl FeedEnd {
+    /// Says that the doorbell must be rung from now on. False where there is something to do yet.
+    #[must_use]
+    pub fn fall_asleep(&self) -> bool {
+        self.state.is_asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.inbox.is_empty()
+    }
+
+    /// Says that it need not be rung.
+    pub fn wake_up(&self) {
+        self.state.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// The next batch.
+    #[must_use]
+    pub fn take(&self) -> Option<HitBatch> {
+        self.inbox.try_recv().ok()
+    }
+
+    /// Its memory is for the workers again, if they want it.
+    pub fn give_back(&self, mut batch: HitBatch) {
+        batch.clear();
+        let _is_wanted: bool = self.spare.try_send(batch).is_ok();
+    }
+
+    /// Hits that found no room.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.state.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Where control reaches the service of who is online.
+#[derive(Debug)]
+pub struct OnlineLine {
+    sender: Sender<ToOnline>,
+    doorbell: Doorbell,
+}
+
+impl OnlineLine {
+    /// Tells it to end.
+    pub fn stop(&self) {
+        // A full queue means that it was told already, a closed one that it has ended.
+        if self.sender.try_send(ToOnline::Stop).is_ok() {
+            self.doorbell.ring();
+        }
+    }
+}
+
+/// The service's ends of its queues.
+pub struct OnlineEnds {
+    /// Where it is told things.
+    pub inbox: Receiver<ToOnline>,
+    /// Wakes it.
+    pub doorbell: Doorbell,
+    /// Where hits come from.
+    pub feed: FeedEnd,
+}
+
+/// The queues towards the service.
+///
+/// # Errors
+/// EMFILE.
+pub fn online_queues() -> io::Result<(OnlineLine, FeedLine, OnlineEnds)> {
+    let (sender, inbox) = bounded(1);
+    let (hits, hits_inbox) = bounded(ONLINE_QUEUE);
+    let (spare_sender, spare) = bounded(ONLINE_SPARE);
+    let (doorbell, state) = (Doorbell::new()?, Arc::new(FeedState::default()));
+    let line = OnlineLine { sender, doorbell: doorbell.clone() };
+    let (seen, rung) = (Arc::clone(&state), doorbell.clone());
+    let feed_line = FeedLine { sender: hits, spare, state: seen, doorbell: rung };
+    let feed = FeedEnd { inbox: hits_inbox, spare: spare_sender, state };
+    Ok((line, feed_line, OnlineEnds { inbox, doorbell, feed }))
+}
+
+/// Starts the service.
+///
+/// # Errors
+/// EAGAIN where there may be no more threads.
+pub fn start_online(assignment: online::Assignment) -> io::Result<JoinHandle<()>> {
+    Builder::new().name("online".to_owned()).spawn(move || online::run(assignment))
+}
+
 /// Looks up what the origins of `config` need, on a thread of its own that ends with the answer: a
 /// resolver may take its time.
 ///
@@ -447,6 +588,26 @@ mod tests {
 
     fn purge(id: u64) -> ToStore {
         ToStore::Purge { id, purge: Arc::new(Purge { what: What::All, soft: false }) }
+    }
+
+    #[test]
+    fn hits_are_handed_over_and_their_memory_comes_back() {
+        let (_line, feed, ends) = online_queues().unwrap();
+        let mut batch = HitBatch::default();
+        assert!(batch.push(b"ann", b"a"));
+        assert!(ends.feed.fall_asleep());
+        assert!(feed.tell(batch).is_empty());
+        assert!(!ends.feed.fall_asleep(), "it came meanwhile");
+        let batch = ends.feed.take().unwrap();
+        assert_eq!(batch.hits().next(), Some((&b"ann"[..], &b"a"[..])));
+        ends.feed.give_back(batch);
+        let mut batch = HitBatch::default();
+        for _ in 0..ONLINE_QUEUE + 3 {
+            assert!(batch.push(b"bob", b"a") && batch.push(b"cat", b"a"));
+            batch = feed.tell(batch);
+            assert!(batch.is_empty());
+        }
+        assert_eq!(ends.feed.dropped(), 6);
     }
 
     #[test]

@@ -226,10 +226,12 @@ impl Service {
         self.online.each_row(|user, url, at| each(user, url, self.time.wall(at)));
     }
 
-    /// Applies a hit of an earlier life.
-    pub fn restore(&mut self, user: &[u8], url: &[u8], at: UnixMillis) {
-        let hit = Hit { user, url, at: self.time.inner(at) };
-        self.apply(&[hit], |_, _, _| {});
+    /// Applies hits of an earlier life, whose times are the wall clock's.
+    pub fn restore(&mut self, hits: &[Hit<'_>]) {
+        let time = self.time;
+        let inner: Vec<Hit<'_>> =
+            hits.iter().map(|hit| Hit { at: time.inner(hit.at), ..*hit }).collect();
+        self.apply(&inner, |_, _, _| {});
     }
 
     /// When a client's hit was, in the index's time.

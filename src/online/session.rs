@@ -6,8 +6,8 @@
 //! Invariants: each request has one reply, in the order of the requests; hits of one pipeline are
 //! applied in batches, and before any question behind them is answered.
 //! Not here: the wire (`online::resp`), the index (`online::service`), sockets (`daemon`).
-//! Source: the command reference of redis.io for what is not about the index; redis-py 8, node-redis
-//! 6, ioredis 5, redis-cli 7 and redis-benchmark 7 for what clients do with it.
+//! Source: the command reference of redis.io for what is not about the index; redis-py, node-redis,
+//! ioredis, redis-cli and redis-benchmark for what clients do with it.
 //! Differs from the source: one user, one database, no transactions.
 
 use std::fmt::Write as _;
@@ -667,12 +667,13 @@ mod tests {
             ),
             (
                 "AUTH x",
-                "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+                "-ERR AUTH <password> called without any password configured for the default \
+                 user. Are you sure your configuration is correct?",
             ),
             ("AUTH default x", "+OK"),
             ("AUTH other x", "-WRONGPASS invalid username-password pair or user is disabled."),
             (
-                "GET 'a\\x00' b",
+                "GET \"a\\x00\" b",
                 "-ERR unknown command 'GET', with args beginning with: 'a\\x00' 'b' ",
             ),
             ("RESET", "+RESET"),

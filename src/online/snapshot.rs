@@ -16,6 +16,7 @@
 use std::fmt;
 
 use crate::limits::{ONLINE_NAME_BYTES_MAX, ONLINE_URL_BYTES_MAX};
+use crate::online::Hit;
 use crate::online::service::Service;
 use crate::stdx::num::index;
 use crate::time::UnixMillis;
@@ -100,23 +101,22 @@ pub fn parse(bytes: &[u8], service: &mut Service) -> Result<u64, SnapshotError> 
     if rows.len() as u64 != count {
         return Err(SnapshotError::Row);
     }
-    for (at, user, url) in rows.into_iter().rev() {
-        service.restore(user, url, at);
-    }
+    rows.reverse();
+    rows.chunks(RESTORED_AT_ONCE).for_each(|rows| service.restore(rows));
     Ok(count)
 }
 
-/// When, who, and where.
-type Row<'a> = (UnixMillis, &'a [u8], &'a [u8]);
+/// Rows that are restored at once: as with any hits, more overlap in waiting for memory.
+const RESTORED_AT_ONCE: usize = 1024;
 
-fn parse_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
+fn parse_row(bytes: &[u8]) -> Option<(Hit<'_>, &[u8])> {
     let (at, rest) = bytes.split_first_chunk()?;
     let (user_len, rest) = rest.split_first()?;
     let (url_len, rest) = rest.split_first_chunk()?;
     let (user, rest) = rest.split_at_checked((*user_len).into())?;
     let (url, rest) = rest.split_at_checked(u16::from_le_bytes(*url_len).into())?;
     let is_row = !user.is_empty() && (1..=ONLINE_URL_BYTES_MAX).contains(&url.len());
-    is_row.then_some(((UnixMillis(u64::from_le_bytes(*at)), user, url), rest))
+    is_row.then_some((Hit { user, url, at: UnixMillis(u64::from_le_bytes(*at)) }, rest))
 }
 
 #[cfg(test)]

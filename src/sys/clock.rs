@@ -5,7 +5,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::time::{Duration, Instant, UnixSeconds};
+use crate::time::{Duration, Instant, UnixMillis, UnixSeconds};
 
 /// A monotonic clock whose zero is its own making.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,12 @@ impl Clock {
 #[must_use]
 pub fn unix_seconds() -> UnixSeconds {
     UnixSeconds(since_1970().as_secs())
+}
+
+/// The wall-clock time in milliseconds.
+#[must_use]
+pub fn unix_millis() -> UnixMillis {
+    UnixMillis(u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The wall-clock time in nanoseconds since 1970.

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::limits::LISTEN_BACKLOG;
 use crate::stdx::num::index;
@@ -36,6 +36,19 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.listen(i32::try_from(LISTEN_BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
+
+/// Has connections that `listener` accepts probe whether the other end is still there: one that
+/// only reads would not find out.
+///
+/// # Errors
+/// None that is known.
+pub fn keep_alive(listener: &TcpListener) -> io::Result<()> {
+    let probes = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
+    SockRef::from(listener).set_tcp_keepalive(&probes)
+}
+
+/// How long nothing is heard of the other end before it is asked, and between two questions.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// The address at the other end.
 ///

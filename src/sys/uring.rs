@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -227,7 +227,7 @@ impl Ring {
     }
 
     /// Takes connections at `listener` (an ordinary descriptor) until cancelled.
-    pub fn accept(&mut self, listener: u32, socket: &std::net::TcpListener) {
+    pub fn accept(&mut self, listener: u32, socket: &impl AsRawFd) {
         let key = Key { index: listener, generation: 0 };
         let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
             .allocate_file_index(true)

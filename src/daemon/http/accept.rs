@@ -16,6 +16,7 @@ use crate::sys::socket::peer_address;
 use crate::sys::uring::{Errno, Socket};
 
 use super::conn::{Connection, Descriptor, Doing, Stream};
+use super::feed::FeedRules;
 use super::fetch::Next;
 use super::{ByAddress, FromWorker, Shared, Worker};
 
@@ -123,7 +124,10 @@ impl Worker {
             return;
         };
         shared.counters.connections.set(self.conns.len() as u64);
-        if shared.settings.connections_per_address > 0 && shared.can_install {
+        let feed = shared.settings.feed.as_ref().filter(|_| shared.feed.is_some());
+        let is_asked = shared.settings.connections_per_address > 0
+            || feed.is_some_and(FeedRules::needs_address);
+        if is_asked && shared.can_install {
             // Who it is, is only known from an ordinary descriptor; nothing is read before.
             shared.ring.install(id, socket);
             return;

@@ -57,6 +57,22 @@ pub(super) enum Resolved {
     Waits,
 }
 
+impl Resolved {
+    /// Whether what was asked for is there.
+    fn is_found(&self) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Hit { version, .. } => {
+                version.record.as_ref().is_none_or(|record| record.status < 300)
+            }
+            Self::Follow(follow) => {
+                follow.answer().is_some_and(|answer| answer.record.status < 300)
+            }
+            Self::Status(..) | Self::Options | Self::Waits => false,
+        }
+    }
+}
+
 struct Gathering<'a> {
     out: &'a mut Outgoing,
     mapping: Option<&'a Rc<Mapping>>,
@@ -109,6 +125,23 @@ impl Shared {
                 _ => {}
             }
         }
+        let is_hit = self.feed.is_some() && resolved.is_found();
+        let answer = self.answer_resolved(id, conn, request, resolved, kept, out);
+        if is_hit && answer != Answer::Waits {
+            self.feed_hit(conn, request);
+        }
+        answer
+    }
+
+    fn answer_resolved(
+        &mut self,
+        id: Key,
+        conn: &mut Connection,
+        request: &Request<'_, '_>,
+        resolved: Resolved,
+        kept: Option<Next>,
+        out: &mut Outgoing,
+    ) -> Answer {
         match resolved {
             Resolved::Waits => self.wait(conn, request, out),
             Resolved::Options => {

@@ -15,6 +15,7 @@ mod body;
 mod cached;
 mod changes;
 mod conn;
+pub mod feed;
 mod fetch;
 mod files;
 mod follow;
@@ -59,10 +60,11 @@ use crate::time::{Duration, Instant};
 use super::counters::Counters;
 use super::purges::{OrderId, Phase};
 use super::settings::{Lookup, Settings};
-use super::topology::{ControlLine, Peers, StoreLine, WorkerEnds};
+use super::topology::{ControlLine, FeedLine, Peers, StoreLine, WorkerEnds};
 use answer::Answer;
 use body::BodyMemory;
 use conn::{Connection, Doing};
+use feed::Feed;
 use fetch::{Context, Fetches, Next};
 use files::Files;
 
@@ -139,6 +141,10 @@ pub enum FromWorker {
     },
     /// The names of a new configuration (by no worker) are looked up.
     LookedUp(Box<Lookup>),
+    /// The service of who is online (not a worker) has ended, as told.
+    OnlineEnded,
+    /// It cannot go on.
+    OnlineFatal(String),
     /// The store (not a worker) did its part of a purge.
     StorePurged {
         /// The number of the order.
@@ -189,6 +195,8 @@ pub struct Assignment {
     pub name_hash: NameHash,
     /// Which names are surely not in the tree.
     pub presence: Arc<Presence>,
+    /// Where it hands hits over, if who is online is kept.
+    pub feed: Option<FeedLine>,
     /// Where it tells things.
     pub control: ControlLine,
     /// A string that no file holds, in all likelihood.
@@ -232,6 +240,8 @@ struct Shared {
     file_reads: Slab<Key>,
     /// Set where the request at hand waits for an origin.
     asks_origin: bool,
+    /// Where its hits go, if who is online is kept.
+    feed: Option<Feed>,
 }
 
 /// See the module.
@@ -302,6 +312,9 @@ fn serve(assignment: Assignment) -> Result<(), String> {
             worker.run_fetches();
         }
         worker.shared.fetches.flush();
+        if let Some(feed) = &mut worker.shared.feed {
+            feed.flush();
+        }
         worker.shared.counters.body_memory.set(worker.shared.bodies.bytes() as u64);
         worker.shared.files.close_dropped(&mut worker.shared.ring);
         if worker.shared.now >= next_sweep {
@@ -365,6 +378,7 @@ impl Worker {
             bodies: BodyMemory::default(),
             file_reads: Slab::new(capacity),
             asks_origin: false,
+            feed: assignment.feed.map(Feed::new),
         };
         let mut worker = Self {
             number: assignment.number,
