@@ -414,6 +414,10 @@ pub const ONLINE_URL_BYTES_MAX: usize = 2048;
 pub const ONLINE_REQUEST_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(ONLINE_REQUEST_BYTES_MAX > 4 * ONLINE_URL_BYTES_MAX);
 
+/// Bytes of a client that wait for being carried out, after which receiving pauses. Well above the
+/// longest request: one that is not whole by then is one that is too long, and refused.
+pub const ONLINE_INPUT_BYTES_PAUSE: usize = 2 * ONLINE_REQUEST_BYTES_MAX;
+
 /// Most arguments of a request to it. The longest commands have seven, but a client may ask about
 /// all commands by name. Beyond: a protocol error, and the connection is closed.
 pub const ONLINE_ARGUMENTS_MAX: usize = 256;
@@ -454,3 +458,19 @@ pub const ONLINE_QUEUE: usize = 4096;
 
 /// Emptied batches that wait to be used again: a few for each worker.
 pub const ONLINE_SPARE: usize = 64;
+
+/// Hits of workers that the service applies between two looks at its clients: some 10 ms. Beyond:
+/// the next turn.
+pub const ONLINE_FED_HITS_MAX: usize = 16 * 1024;
+
+/// Slices of `ONLINE_CULL_ROWS` between two looks at the clients: 2 ms. Beyond: the next turn, and
+/// counts have a few that are due to leave.
+pub const ONLINE_CULL_SLICES: u32 = 8;
+
+/// How long a client of the service may take none of its replies, in seconds: as long as HTTP's
+/// `limits.send_timeout` by itself. Beyond: it is closed and counted.
+pub const ONLINE_SEND_SECONDS: u64 = 30;
+
+/// How long what a client still sends is read over after its last reply, in milliseconds: closing
+/// at once would reset the connection, and may take the reply with it. Beyond: it is closed.
+pub const ONLINE_LINGER_MS: u64 = 1000;

@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use peerage::config::Config;
+use peerage::config::{Config, UserFrom};
 use peerage::http::date::DateLine;
 use peerage::http::head::{Description, Persistence, Prepared};
 use peerage::http::request::{HeadLimits, header_space, parse};
@@ -42,8 +42,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const REQUEST: &[u8] = b"GET /a.bin HTTP/1.1\r\nHost: a\r\nAccept: image/*\r\n\r\n";
-const LARGE: &[u8] = b"GET /large.bin HTTP/1.1\r\nHost: a\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET /a.bin HTTP/1.1\r\nHost: a\r\nAccept: image/*\r\nCookie: id=ann\r\n\r\n";
+const LARGE: &[u8] = b"GET /large.bin HTTP/1.1\r\nHost: a\r\nCookie: id=bob\r\n\r\n";
 
 /// Sends `request` on a warm connection and reads the whole answer, without allocating.
 fn hit(stream: &mut TcpStream, request: &[u8], answer_len: usize, buffer: &mut [u8]) {
@@ -87,13 +88,12 @@ fn answer_len(stream: &mut TcpStream, request: &[u8], body_len: usize) -> usize 
 #[test]
 fn a_hit_allocates_nothing_and_neither_do_its_parts() {
     parts_allocate_nothing();
-    for hot_bytes in [0, 1 << 20] {
+    for (hot_bytes, is_fed) in [(0, false), (1 << 20, false), (1 << 20, true)] {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a.bin"), vec![7; 5000]).unwrap();
         std::fs::write(directory.path().join("large.bin"), vec![7; 300_000]).unwrap();
-        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = probe.local_addr().unwrap();
-        drop(probe);
+        let probes = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [address, online] = probes.map(|probe| probe.local_addr().unwrap());
         let mut config = Config::default();
         config.tree.root = directory.path().to_owned();
         config.tree.default_host = ".".to_owned();
@@ -101,6 +101,11 @@ fn a_hit_allocates_nothing_and_neither_do_its_parts() {
         config.server.listen = vec![address];
         config.server.workers = 1;
         config.admin.listen = None;
+        // Each hit of a worker says who is online as well.
+        config.online.enabled = is_fed;
+        config.online.listen = vec![online];
+        config.online.user = UserFrom::Cookie("id".to_owned());
+        config.online.paths = vec!["**".to_owned()];
         config.limits.requests_per_connection = 1_000_000;
         // It runs until this process ends.
         std::thread::spawn(move || peerage::daemon::start::run(&config, None));
@@ -108,7 +113,14 @@ fn a_hit_allocates_nothing_and_neither_do_its_parts() {
         for (request, len, hits) in [(REQUEST, 5000, 500), (LARGE, 300_000, 100)] {
             let answer = answer_len(&mut stream, request, len);
             let allocations = fewest(&mut stream, request, answer, hits);
-            assert_eq!(allocations, 0, "in the best stretch of {hits} hits, hot {hot_bytes}");
+            let kind = format!("{hits} hits, hot {hot_bytes}, fed {is_fed}");
+            assert_eq!(allocations, 0, "in the best stretch of {kind}");
+        }
+        if is_fed {
+            let (mut asking, mut reply) = (connect(online), [0; 4]);
+            asking.write_all(b"ONLINE.COUNT\r\n").unwrap();
+            asking.read_exact(&mut reply).unwrap();
+            assert_eq!(&reply, b":2\r\n", "both users were told of");
         }
     }
 }

@@ -66,6 +66,21 @@ pub struct Description {
     pub is_change: bool,
 }
 
+impl Description {
+    /// Whether it may have so many arguments, the name included.
+    ///
+    /// # Errors
+    /// `Arity` where it may not.
+    pub fn check(&self, count: usize) -> Result<(), CommandError> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let is_fitting = match self.arity {
+            least @ ..0 => count >= -least,
+            exact => count == exact,
+        };
+        if is_fitting { Ok(()) } else { Err(CommandError::Arity(self.name)) }
+    }
+}
+
 const fn describe(name: &'static str, arity: i64, is_change: bool) -> Description {
     Description { name, arity, is_change }
 }
@@ -186,15 +201,7 @@ fn parse_known<'a>(
     input: &'a [u8],
 ) -> Result<Question<'a>, CommandError> {
     let mut words = Words { arguments, input, at: 1 };
-    let arity = i64::try_from(arguments.len()).unwrap_or(i64::MAX);
-    let is_fitting = if description.arity < 0 {
-        arity >= -description.arity
-    } else {
-        arity == description.arity
-    };
-    if !is_fitting {
-        return Err(CommandError::Arity(description.name));
-    }
+    description.check(arguments.len())?;
     let question = match description.name {
         "ONLINE.HIT" => {
             let (user, url) = (words.word()?, words.word()?);

@@ -307,6 +307,12 @@ impl<'a> Replies<'a> {
     /// `+OK` and its like; no line ends in it.
     pub fn simple(&mut self, text: &str) {
         assert!(!text.contains(['\r', '\n']), "a simple string is one line");
+        self.line(format_args!("{text}"));
+    }
+
+    /// A simple string that is put together here; no line ends in it, or two replies would come of
+    /// it.
+    pub fn line(&mut self, text: fmt::Arguments<'_>) {
         self.put(format_args!("+{text}\r\n"));
     }
 

@@ -9,8 +9,6 @@
 //! Not here: connections (`online::session`), the index (`online`), threads and sockets (`daemon`).
 //! Source: `MONITOR` of Redis for the lines.
 
-use std::fmt::Write as _;
-
 use crate::limits::{
     ONLINE_CULL_ROWS, ONLINE_NAME_BYTES_MAX, ONLINE_URL_BYTES_MAX, ONLINE_WATCH_BYTES_MAX,
 };
@@ -19,7 +17,7 @@ use crate::online::resp::Replies;
 use crate::online::{
     Hit, NoMemory, Online, Options as IndexOptions, Outcome, Tally, UrlCount, Visitors,
 };
-use crate::time::{Duration, Instant, UnixMillis};
+use crate::time::{Instant, UnixMillis};
 
 /// What the service may take and grant.
 #[derive(Clone, Debug)]
@@ -192,12 +190,6 @@ impl Service {
         self.online.cull(ONLINE_CULL_ROWS)
     }
 
-    /// The time since when a user must have been seen to be counted, for how long one is.
-    #[must_use]
-    pub fn window(&self) -> Duration {
-        Duration::from_millis(self.options.index.window_ms.into())
-    }
-
     /// One more watches, or one less.
     pub const fn set_watched(&mut self, begins: bool) {
         self.watchers = if begins { self.watchers + 1 } else { self.watchers.saturating_sub(1) };
@@ -297,8 +289,6 @@ impl Service {
             Question::Count { window_ms: Some(window) } => {
                 let since = UnixMillis(self.time.now.0.saturating_sub(window));
                 replies.integer(self.online.count_since(since).into());
-                self.doings.commands += 1;
-                return 8;
             }
             Question::Url { url, limit, since, times, count } => {
                 let since = since.map(|since| self.time.when(since));
@@ -332,6 +322,8 @@ impl Service {
         match *question {
             // Up to 64 rows are as cheap as the request.
             Question::Url { .. } | Question::Newest { .. } => 1 + self.visitors.len() as u64 / 64,
+            // Slices of time are added up, and rows of one are looked at.
+            Question::Count { window_ms: Some(_) } => 8,
             // All urls are looked at, and perhaps all of a slice of time.
             Question::Top { .. } | Question::Prefix { .. } | Question::Rank { .. } => {
                 8 + u64::from(self.online.urls()) / 64
@@ -474,32 +466,12 @@ impl Lines {
             return;
         }
         self.count += 1;
-        let mut text = String::new();
-        // Formatting into memory does not fail.
-        let _: std::fmt::Result = write!(text, "+{}.{:03} ", at.0 / 1000, at.0 % 1000);
-        self.bytes.extend_from_slice(text.as_bytes());
-        quote(hit.user, &mut self.bytes);
-        self.bytes.push(b' ');
-        quote(hit.url, &mut self.bytes);
-        self.bytes.extend_from_slice(b"\r\n");
+        // In quotes as an inline request could have them.
+        let (user, url) = (hit.user.escape_ascii(), hit.url.escape_ascii());
+        let (seconds, millis) = (at.0 / 1000, at.0 % 1000);
+        Replies::new(&mut self.bytes, false)
+            .line(format_args!("{seconds}.{millis:03} \"{user}\" \"{url}\""));
     }
-}
-
-/// Appends `bytes` in quotes, as an inline request could have them.
-fn quote(bytes: &[u8], into: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    into.push(b'"');
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => into.extend_from_slice(&[b'\\', *byte]),
-            b' '..=b'~' => into.push(*byte),
-            _ => {
-                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                into.extend_from_slice(&[b'\\', b'x', high, low]);
-            }
-        }
-    }
-    into.push(b'"');
 }
 
 /// Returns whether it is an error.
@@ -542,6 +514,7 @@ fn list_urls(urls: &[UrlCount], replies: &mut Replies<'_>) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::time::Duration;
 
     pub const NOW: Instant = Instant::from_nanos(5_000_000_000);
     pub const WALL: UnixMillis = UnixMillis(1_700_000_000_500);
@@ -694,7 +667,7 @@ pub(super) mod tests {
         hit(&mut service, "b\"\\\n", "\u{e9}", None);
         service.feed([(&b"cat"[..], &b"c"[..]), (b"", b"c")]);
         let lines = service.take_lines();
-        let expected = "+1700000000.500 \"b\\\"\\\\\\x0a\" \"\\xc3\\xa9\"\r\n\
+        let expected = "+1700000000.500 \"b\\\"\\\\\\n\" \"\\xc3\\xa9\"\r\n\
                         +1700000000.500 \"cat\" \"c\"\r\n";
         assert_eq!((std::str::from_utf8(&lines.bytes), lines.count), (Ok(expected), 2));
         service.put_back(lines);

@@ -132,6 +132,8 @@ impl Session {
         }
         flush(&mut hits, service, &mut replies);
         if self.is_over {
+            // Lines would go on, and its end would never come.
+            self.set_watching(false, service);
             consumed = input.len();
         }
         Turn { consumed, has_more }
@@ -158,7 +160,7 @@ impl Session {
         }
         out.extend_from_slice(&lines.bytes);
         if self.lost > 0 {
-            Replies::new(out, false).simple(&format!("{} lines lost", self.lost));
+            Replies::new(out, false).line(format_args!("{} lines lost", self.lost));
             self.lost = 0;
         }
     }
@@ -235,7 +237,8 @@ impl Session {
         replies: &mut Replies<'_>,
     ) -> Result<(), Refusal> {
         let Some(description) = name.description() else { return Err(unknown(words)) };
-        check_arity(description, words.count())?;
+        let checked = description.check(words.count());
+        checked.map_err(|error| Refusal::new("ERR", error.to_string()))?;
         match description.name {
             "PING" => match words.at(1) {
                 None => replies.simple("PONG"),
@@ -454,16 +457,6 @@ fn flush(hits: &mut ArrayVec<Hit<'_>, BATCH>, service: &mut Service, replies: &m
         service.hits(hits, replies);
         hits.clear();
     }
-}
-
-fn check_arity(description: &Description, count: usize) -> Result<(), Refusal> {
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let is_fitting = match description.arity {
-        least @ ..0 => count >= -least,
-        exact => count == exact,
-    };
-    let error = command::CommandError::Arity(description.name);
-    if is_fitting { Ok(()) } else { Err(Refusal::new("ERR", error.to_string())) }
 }
 
 /// Whether the two are the same; how long that takes does not tell how much of it is.

@@ -81,6 +81,29 @@ fn what_is_no_request_is_answered_and_closed() {
 }
 
 #[test]
+fn requests_as_long_as_they_may_be_are_carried_out() {
+    let service = start("");
+    // What lies before the text, and the longest request that may be read.
+    let head = request(&["ECHO", &"x".repeat(10_000)]).len() - 10_002;
+    for len in 65_536 - head - 3..=65_536 - head {
+        let text = "x".repeat(len);
+        let mut client = service.client();
+        client.reader.get_ref().set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert!(client.ask(&["ECHO", &text]) == text, "{len}");
+        // All but the last bytes are there for a while.
+        let bytes = request(&["ECHO", &text]);
+        let (first, last) = bytes.split_at(bytes.len().min(65_536));
+        client.send_bytes(first);
+        std::thread::sleep(Duration::from_millis(50));
+        client.send_bytes(last);
+        assert!(client.reply() == text, "{len}");
+    }
+    let mut client = service.client();
+    client.send(&["ECHO", &"x".repeat(65_536 - head + 1)]);
+    assert!(client.reply().contains("is above 65536 bytes"));
+}
+
+#[test]
 fn names_may_be_any_bytes() {
     let service = start("");
     let mut client = service.client();
@@ -191,6 +214,22 @@ fn connections_are_bounded_and_the_rest_waits() {
     }
     drop(waiting);
     await_true(5, "all to be gone", || service.stat("connections") == 1);
+}
+
+#[test]
+fn who_watches_and_says_goodbye_is_let_go_though_hits_go_on() {
+    let service = start("");
+    let mut watcher = service.client();
+    assert_eq!(watcher.ask(&["ONLINE.WATCH"]), "OK");
+    watcher.send(&["QUIT"]);
+    let mut client = service.client();
+    await_true(5, "it to be gone", || {
+        for _ in 0..100 {
+            client.ask(&["ONLINE.HIT", "ann", "a"]);
+        }
+        service.stat("watchers") == 0
+    });
+    assert!(watcher.rest().ends_with(b"+OK\r\n"), "the goodbye comes last");
 }
 
 /// As many as a limit of open files of 1,024 in the test would not allow: so it raises its own.

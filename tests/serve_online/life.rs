@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ fn an_orderly_stop_remembers_and_a_kill_forgets() {
     let before = newest(&service);
     signal(&service, "-TERM");
     assert!(service.daemon.child.wait().unwrap().success());
+    // It has who was where: that is for nobody else on the box.
+    let mode = std::fs::metadata(directory.path().join("who")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let mut again = Again::start(&service);
     assert_eq!(newest(&service), before);
     // What came since the snapshot is lost by a kill, and what is in it comes back.

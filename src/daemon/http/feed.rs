@@ -3,12 +3,14 @@
 //! Input: requests that are answered.   Output: batches for the queue to `online`, one for what a
 //! worker answers at once.
 //! Owns: one batch.   Thread: one worker.
-//! Invariants: a hit costs a request no system call; nothing here waits.
+//! Invariants: a hit costs a request no system call and no allocation; nothing here waits.
 //! Not here: the queue (`daemon::topology`), the index (`online`).
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use arrayvec::ArrayVec;
 
 use crate::cache::key::{self, Key as FileName};
 use crate::cache::pattern::Pattern;
@@ -49,15 +51,51 @@ impl FeedRules {
         matches!(self.user, UserFrom::Address)
     }
 
-    /// Who a request is from.
-    fn user<'b>(&self, request: &Request<'_, 'b>, client: Option<IpAddr>) -> Option<Cow<'b, [u8]>> {
+    /// Appends who a request is from; nothing where it does not say.
+    fn user(&self, request: &Request<'_, '_>, client: Option<IpAddr>, into: &mut Word) {
         match &self.user {
-            UserFrom::Nobody => None,
-            UserFrom::Address => client.map(|client| client.to_string().into_bytes().into()),
-            UserFrom::Cookie(name) => cookie(request, name.as_bytes()).map(Cow::Borrowed),
-            UserFrom::Header(name) => field(request, name).map(Cow::Borrowed),
-            UserFrom::Query(name) => parameter(request.target, name),
+            UserFrom::Nobody => {}
+            UserFrom::Address => {
+                if let Some(client) = client {
+                    // An address has 45 bytes at most.
+                    let _: fmt::Result = write!(Text(into), "{client}");
+                }
+            }
+            UserFrom::Cookie(name) => {
+                extend(into, cookie(request, name.as_bytes()).unwrap_or_default());
+            }
+            UserFrom::Header(name) => extend(into, field(request, name).unwrap_or_default()),
+            UserFrom::Query(name) => parameter(request.target, name, into),
         }
+    }
+
+    /// Appends what it is on; `name` is that of the file.
+    fn url(&self, request: &Request<'_, '_>, name: &[u8], into: &mut Word) {
+        match &self.url {
+            UrlFrom::Path => extend(into, name.strip_prefix(b"/").unwrap_or(name)),
+            UrlFrom::Referer => referer(field(request, "referer").unwrap_or_default(), into),
+            UrlFrom::Query(name) => parameter(request.target, name, into),
+        }
+    }
+}
+
+/// A user or a url. What is longer than either may be is cut off: the service counts it as too
+/// long, and needs no more of it.
+type Word = ArrayVec<u8, { ONLINE_URL_BYTES_MAX + 1 }>;
+const _: () = assert!(ONLINE_NAME_BYTES_MAX < ONLINE_URL_BYTES_MAX);
+
+/// Appends as much as there is room for.
+fn extend(into: &mut Word, bytes: &[u8]) {
+    let len = bytes.len().min(into.remaining_capacity());
+    into.try_extend_from_slice(&bytes[..len]).expect("there is room for that many");
+}
+
+struct Text<'a>(&'a mut Word);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        extend(self.0, text.as_bytes());
+        Ok(())
     }
 }
 
@@ -109,18 +147,11 @@ impl Shared {
         {
             return;
         }
-        let Some(user) = rules.user(request, conn.address) else { return };
-        let url = match &rules.url {
-            UrlFrom::Path => Some(Cow::Borrowed(name.strip_prefix(b"/").unwrap_or(&name))),
-            UrlFrom::Referer => field(request, "referer").and_then(referer).map(Cow::Owned),
-            UrlFrom::Query(name) => parameter(request.target, name),
-        };
-        let Some(url) = url else { return };
-        // Longer ones are for the service to count, which needs no more than that they are.
-        let user = &user[..user.len().min(ONLINE_NAME_BYTES_MAX + 1)];
-        let url = &url[..url.len().min(ONLINE_URL_BYTES_MAX + 1)];
+        let (mut user, mut url) = (Word::new(), Word::new());
+        rules.user(request, conn.address, &mut user);
+        rules.url(request, &name, &mut url);
         if !user.is_empty() && !url.is_empty() {
-            feed.push(user, url);
+            feed.push(&user, &url);
         }
     }
 }
@@ -137,21 +168,13 @@ fn cookie<'b>(request: &Request<'_, 'b>, name: &[u8]) -> Option<&'b [u8]> {
     pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
 }
 
-/// The value of the parameter `name` of a target's query, percent-decoded. What is no escape stays
-/// as it is.
-fn parameter<'b>(target: &'b str, name: &str) -> Option<Cow<'b, [u8]>> {
-    let (_, query) = target.split_once('?')?;
+/// Appends the value of the parameter `name` of a target's query, percent-decoded. What is no
+/// escape stays as it is.
+fn parameter(target: &str, name: &str, into: &mut Word) {
+    let Some((_, query)) = target.split_once('?') else { return };
     let mut pairs = query.split('&');
-    let value = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    Some(decoded(value.as_bytes()))
-}
-
-fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
-    if !value.contains(&b'%') {
-        return Cow::Borrowed(value);
-    }
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value;
+    let value = pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let mut rest = value.unwrap_or_default().as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         let escaped = after.first_chunk::<2>().and_then(|pair| {
             let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -159,35 +182,38 @@ fn decoded(value: &[u8]) -> Cow<'_, [u8]> {
         });
         match escaped {
             Some(escaped) if *byte == b'%' => {
-                bytes.push(escaped);
+                extend(into, &[escaped]);
                 rest = &after[2..];
             }
             _ => {
-                bytes.push(*byte);
+                extend(into, &[*byte]);
                 rest = after;
             }
         }
     }
-    Cow::Owned(bytes)
 }
 
-/// Host, in lower case and without a port that says nothing, and path of a Referer.
-fn referer(value: &[u8]) -> Option<Vec<u8>> {
-    let scheme = value.get(..8).unwrap_or(value).to_ascii_lowercase();
-    let (rest, port) = match &*scheme {
-        [b'h', b't', b't', b'p', b's', b':', b'/', b'/'] => (&value[8..], &b":443"[..]),
-        [b'h', b't', b't', b'p', b':', b'/', b'/', ..] => (&value[7..], &b":80"[..]),
-        _ => return None,
+/// Appends host, in lower case and without a port that says nothing, and path of a Referer.
+fn referer(value: &[u8], into: &mut Word) {
+    let begins = |scheme: &[u8]| {
+        let (head, rest) = value.split_at_checked(scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let http = begins(b"http://").map(|rest| (rest, &b":80"[..]));
+    let Some((rest, port)) = http.or_else(|| begins(b"https://").map(|rest| (rest, &b":443"[..])))
+    else {
+        return;
     };
     let end = rest.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(rest.len());
     let rest = &rest[..end];
     let (host, path) = rest.split_at(rest.iter().position(|byte| *byte == b'/').unwrap_or(end));
     let host = host.strip_suffix(port).unwrap_or(host);
     if host.is_empty() {
-        return None;
+        return;
     }
-    let path = if path.is_empty() { b"/" } else { path };
-    Some([&host.to_ascii_lowercase(), path].concat())
+    extend(into, host);
+    into.make_ascii_lowercase();
+    extend(into, if path.is_empty() { b"/" } else { path });
 }
 
 #[cfg(test)]
@@ -208,8 +234,9 @@ mod tests {
             panic!("it is whole");
         };
         let client = Some("192.0.2.1".parse().unwrap());
-        let found = rules(from).user(&request, client);
-        found.map(|user| String::from_utf8(user.into_owned()).unwrap())
+        let mut found = Word::new();
+        rules(from).user(&request, client, &mut found);
+        (!found.is_empty()).then(|| String::from_utf8(found.to_vec()).unwrap())
     }
 
     #[test]
@@ -249,8 +276,9 @@ mod tests {
             ("", None),
         ];
         for (value, expected) in table {
-            let found = referer(value.as_bytes());
-            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{value}");
+            let mut found = Word::new();
+            referer(value.as_bytes(), &mut found);
+            assert_eq!(&found[..], expected.unwrap_or_default().as_bytes(), "{value}");
         }
     }
 

@@ -4,10 +4,10 @@
 //! Thread: `online`.
 //! Not here: which connections there are (`daemon::online`), requests (`online::session`).
 
-use crate::limits::{ONLINE_REPLIES_BYTES_MAX, ONLINE_REQUEST_BYTES_MAX};
+use crate::limits::{ONLINE_INPUT_BYTES_PAUSE, ONLINE_REPLIES_BYTES_MAX};
 use crate::online::service::Service;
 use crate::online::session::{Session, Turn};
-use crate::stdx::num::wide;
+use crate::stdx::num::{index, wide};
 use crate::stdx::slab::Key;
 use crate::sys::buffers::Buffers;
 use crate::sys::outgoing::Outgoing;
@@ -79,7 +79,7 @@ impl Desk {
     pub(super) fn receive(&mut self, id: Key) {
         let Some(client) = self.clients.find_mut(id) else { return };
         let wants = !client.has_ended && (!client.session.is_over() || client.parted.is_some());
-        if wants && !client.is_receiving && client.input.len() < ONLINE_REQUEST_BYTES_MAX {
+        if wants && !client.is_receiving && client.input.len() < ONLINE_INPUT_BYTES_PAUSE {
             client.is_receiving = true;
             self.ring.receive(id, client.socket);
         }
@@ -150,7 +150,7 @@ impl Desk {
             client.input = self.spare_bytes.pop().unwrap_or_default();
         }
         client.input.extend_from_slice(bytes);
-        if client.input.len() >= ONLINE_REQUEST_BYTES_MAX && client.is_receiving {
+        if client.input.len() >= ONLINE_INPUT_BYTES_PAUSE && client.is_receiving {
             // What the kernel holds back fills its socket buffer, and stops the sender.
             self.ring.cancel_receive(id);
         }
@@ -289,7 +289,7 @@ impl Desk {
                 client.is_listed = false;
                 return false;
             }
-            let in_flight = crate::stdx::num::index(client.in_flight);
+            let in_flight = index(client.in_flight);
             let Client { session, output, .. } = client;
             session.handle_lines(&lines, in_flight, &mut self.service, output);
             if lines.count > 0 {

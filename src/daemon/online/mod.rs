@@ -13,15 +13,19 @@ mod client;
 pub mod counters;
 pub mod prepare;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::limits::{COMPLETIONS, LISTEN_BACKLOG};
+use crate::limits::{
+    COMPLETIONS, LISTEN_BACKLOG, ONLINE_CULL_SLICES, ONLINE_FED_HITS_MAX, ONLINE_LINGER_MS,
+    ONLINE_SEND_SECONDS,
+};
 use crate::online::resp::Arguments;
 use crate::online::service::Service;
 use crate::online::snapshot::{self, ROW_BYTES_MAX};
@@ -116,7 +120,6 @@ struct Desk {
     spare: Vec<Box<Outgoing>>,
     spare_bytes: Vec<Vec<u8>>,
     is_over: bool,
-    is_rung: bool,
     ends: OnlineEnds,
 }
 
@@ -125,19 +128,6 @@ const SWEEP: Duration = Duration::from_millis(500);
 
 /// How soon the workers' hits are looked for again after some came: nobody rings meanwhile.
 const NAP: Duration = Duration::from_millis(1);
-
-/// How long a client may take none of its replies.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Hits of workers that are applied between two looks at the clients: some 10 ms.
-const FED_HITS_MAX: usize = 16 * 1024;
-
-/// How long what a client still sends is read over after the last reply: closing at once would
-/// reset the connection, and may take the reply with it.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Slices of users culled between two looks at the clients: 2 ms at most.
-const CULL_SLICES: u32 = 8;
 
 /// Spare buffers that are kept, and the largest of them.
 const SPARE_MAX: usize = 64;
@@ -177,7 +167,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
         desk.ends.feed.wake_up();
         desk.now = clock.now();
         desk.service.handle_time(desk.now, unix_millis());
-        let culls_on = (0..CULL_SLICES).all(|_| desk.service.cull());
+        let culls_on = (0..ONLINE_CULL_SLICES).all(|_| desk.service.cull());
         desk.ring.take(&mut batch);
         for entry in batch.drain(..) {
             let completion = desk.ring.complete(&entry);
@@ -187,10 +177,7 @@ fn serve(assignment: Assignment) -> Result<(), String> {
         was_fed = fed > 0;
         desk.hand_out_lines();
         let goes_on = desk.run_dirty();
-        is_busy = goes_on || culls_on || fed >= FED_HITS_MAX;
-        if std::mem::take(&mut desk.is_rung) {
-            desk.handle_inbox();
-        }
+        is_busy = goes_on || culls_on || fed >= ONLINE_FED_HITS_MAX;
         if desk.now >= next_sweep {
             next_sweep = desk.now.after(SWEEP);
             desk.sweep();
@@ -211,13 +198,16 @@ fn serve(assignment: Assignment) -> Result<(), String> {
     }
 }
 
-/// Writes `bytes` so that `path` has all of them or what it had before.
+/// Writes `bytes` so that `path` has all of them or what it had before. Only the daemon's user may
+/// read it: users' names may be what their sessions are known by.
 fn write_snapshot(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);
+    // One that a crash left may be anybody's to read.
+    drop(fs::remove_file(&beside));
     let written = (|| {
-        let mut file = fs::File::create(&beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)
@@ -273,7 +263,6 @@ impl Desk {
             spare: Vec::new(),
             spare_bytes: Vec::new(),
             is_over: false,
-            is_rung: false,
             ends: assignment.ends,
         };
         desk.ring.listen_for(&desk.ends.doorbell);
@@ -302,7 +291,9 @@ impl Desk {
             Completion::Sent { conn, outgoing, result } => self.handle_sent(conn, outgoing, result),
             Completion::Rung => {
                 self.ring.listen_for(&self.ends.doorbell);
-                self.is_rung = true;
+                if let Ok(ToOnline::Stop) = self.ends.inbox.try_recv() {
+                    self.is_over = true;
+                }
             }
             _ => {}
         }
@@ -359,11 +350,11 @@ impl Desk {
         }
     }
 
-    /// Applies what the workers have handed over, `FED_HITS_MAX` hits or a little more. Returns how
-    /// many there were.
+    /// Applies what the workers have handed over, `ONLINE_FED_HITS_MAX` hits or a little more.
+    /// Returns how many there were.
     fn take_feed(&mut self) -> usize {
         let mut hits = 0;
-        while hits < FED_HITS_MAX {
+        while hits < ONLINE_FED_HITS_MAX {
             let Some(batch) = self.ends.feed.take() else { break };
             hits += batch.len();
             self.service.feed(batch.hits());
@@ -373,22 +364,18 @@ impl Desk {
         hits
     }
 
-    fn handle_inbox(&mut self) {
-        while let Ok(ToOnline::Stop) = self.ends.inbox.try_recv() {
-            self.is_over = true;
-        }
-    }
-
     fn sweep(&mut self) {
         if !self.is_full {
             self.accept();
         }
+        let patience = Duration::from_secs(ONLINE_SEND_SECONDS);
+        let linger = Duration::from_millis(ONLINE_LINGER_MS);
         for index in 0..self.clients.slot_count() {
             let Some((id, client)) = self.clients.slot(index) else { continue };
-            if client.in_flight > 0 && self.now.since(client.progress) >= SEND_TIMEOUT {
+            if client.in_flight > 0 && self.now.since(client.progress) >= patience {
                 self.service.traffic.slow_closed += 1;
                 self.close(id);
-            } else if client.parted.is_some_and(|parted| self.now.since(parted) >= LINGER) {
+            } else if client.parted.is_some_and(|parted| self.now.since(parted) >= linger) {
                 self.close(id);
             }
         }

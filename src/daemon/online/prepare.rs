@@ -44,10 +44,10 @@ pub fn prepare(config: &Config, descriptors: u64) -> Result<Option<Prepared>, St
         return Err(failed("online.user", config, what.to_owned()));
     }
     let mut doors = Vec::new();
-    let places = [("online.listen", &online.listen, false)];
-    for (key, addresses, is_read_only) in
-        places.into_iter().chain([("online.listen_read_only", &online.listen_read_only, true)])
-    {
+    for (key, addresses, is_read_only) in [
+        ("online.listen", &online.listen, false),
+        ("online.listen_read_only", &online.listen_read_only, true),
+    ] {
         for address in addresses {
             let listener = listen_patiently(*address)
                 .and_then(|listener| keep_alive(&listener).map(|()| listener))
